@@ -215,4 +215,3 @@ func Signals(parent context.Context) (ctx context.Context, stop func()) {
 		cancel()
 	}
 }
-
