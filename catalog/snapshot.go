@@ -1,0 +1,230 @@
+// Package catalog knows what the keys mean: it turns the changes of a store
+// into snapshots of services and endpoints. It is pure: no goroutine, no I/O.
+//
+// The types, from the outside in: a [Snapshot] is every service at one
+// revision; a [Service] has its [Endpoint]s; an endpoint is one [Announcement]
+// with its place in the store. [Snapshot.Apply] makes the next snapshot of a
+// [backends.Change]; what did not change is the same pointer in both, so a
+// reader finds what is new by comparing pointers.
+//
+//	/services/web/a        "10.0.0.5:8080"       ┐
+//	/services.meta/web/a   {"weight":100, …}     ┴─> Endpoint{Service: web, ID: a}
+package catalog
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"strings"
+
+	"muster/backends"
+)
+
+// DefaultPrefix is where services are announced.
+const DefaultPrefix = "/services"
+
+// A Snapshot is every known service at one revision. It never changes; Apply
+// makes the next one, and services that did not change are the same pointers in
+// both, after a Full Change too.
+type Snapshot struct {
+	// Revision is the store's, as the last Change said it.
+	Revision int64
+
+	prefix   string
+	services []*Service // by name
+}
+
+// A Service is a name and its endpoints. It never changes. One that was
+// announced stays known after its last endpoint has left (requests for it get
+// 503, not 404), with the routes it had, until the process ends; only the
+// maxGone that left last are remembered.
+type Service struct {
+	Name      string
+	Endpoints []*Endpoint // by ID
+	Routes    []Claim     // what its announcements ask for, oldest first, each once
+	Bad       []Bad       // entries that can't be read, by key
+
+	entries []*entry // by ID; at least one, unless the service is gone
+	gone    int64    // the revision at which the last entry left
+}
+
+// maxGone is how many services without a key are remembered.
+const maxGone = 1000
+
+// Gone reports whether nothing is announced under the name any more.
+func (s *Service) Gone() bool { return len(s.entries) == 0 }
+
+// A Claim is a route that a service asks for, and the revision at which it
+// first did (the creation of the oldest of its endpoints that say so; 0 where
+// the store has none).
+type Claim struct {
+	Route
+	Created int64
+}
+
+// An Endpoint is one announced address of a service. It never changes.
+type Endpoint struct {
+	Service, ID string
+	Announcement
+	Created, Modified, Lease int64 // of its plain key, or of its metadata where only that is left
+}
+
+// A Bad is an entry that can't be read, and why. If the key had a good form
+// before, its endpoint goes on with that.
+type Bad struct {
+	Key, Value string
+	Err        error
+	Kept       bool // the last good form is in use
+}
+
+// New is the snapshot before the first Change, of services under prefix.
+func New(prefix string) *Snapshot {
+	return &Snapshot{prefix: "/" + strings.Trim(prefix, "/")}
+}
+
+// Prefixes are what a store has to be asked for.
+func (s *Snapshot) Prefixes() []string { return []string{s.prefix, s.prefix + ".meta"} }
+
+// All yields the services by name.
+func (s *Snapshot) All() iter.Seq[*Service] { return slices.Values(s.services) }
+
+// Service returns the service of that name, or nil.
+func (s *Snapshot) Service(name string) *Service {
+	if i, ok := s.find(name); ok {
+		return s.services[i]
+	}
+	return nil
+}
+
+func (s *Snapshot) find(name string) (int, bool) {
+	return slices.BinarySearchFunc(s.services, name, func(svc *Service, name string) int { return strings.Compare(svc.Name, name) })
+}
+
+// Bad yields every entry that can't be read, by service and key.
+func (s *Snapshot) Bad() iter.Seq[Bad] {
+	return func(yield func(Bad) bool) {
+		for _, svc := range s.services {
+			for _, b := range svc.Bad {
+				if !yield(b) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// split takes a key apart: prefix/NAME/ID or prefix.meta/NAME/ID. Keys that are
+// shorter or deeper are none of ours.
+func (s *Snapshot) split(key string) (name, id string, meta, ok bool) {
+	rest, ok := strings.CutPrefix(key, s.prefix)
+	if !ok {
+		return "", "", false, false
+	}
+	rest, meta = strings.CutPrefix(rest, ".meta")
+	rest, ok = strings.CutPrefix(rest, "/")
+	name, id, two := strings.Cut(rest, "/")
+	ok = ok && two && name != "" && id != "" && !strings.Contains(id, "/")
+	return name, id, meta, ok
+}
+
+// place is where one service and one ID stand in a Change.
+type place struct{ name, id string }
+
+// An edit is what a Change does to one place; a nil key is left as it is.
+type edit struct{ plain, meta *backends.KV }
+
+// Apply returns the snapshot after c.
+func (s *Snapshot) Apply(c backends.Change) *Snapshot {
+	next := &Snapshot{Revision: c.Revision, prefix: s.prefix, services: s.services}
+	byName := next.edits(c)
+	if c.Full {
+		// What is not in a Full Change is deleted.
+		for _, svc := range s.services {
+			if _, ok := byName[svc.Name]; !ok && !svc.Gone() {
+				byName[svc.Name] = nil
+			}
+		}
+	}
+	var changed []*Service
+	for name, edits := range byName {
+		old := s.Service(name)
+		if svc := old.apply(name, edits, c.Full, c.Revision, s.prefix); svc != old {
+			changed = append(changed, svc)
+		}
+	}
+	if len(changed) > 0 {
+		next.services = forget(merge(s.services, changed))
+	}
+	return next
+}
+
+// edits sorts a Change by service and ID.
+func (s *Snapshot) edits(c backends.Change) map[string]map[string]*edit {
+	byName := make(map[string]map[string]*edit)
+	at := func(key string) (e *edit, meta bool) {
+		name, id, meta, ok := s.split(key)
+		if !ok {
+			return nil, false
+		}
+		ids := byName[name]
+		if ids == nil {
+			ids = make(map[string]*edit)
+			byName[name] = ids
+		}
+		if ids[id] == nil {
+			ids[id] = new(edit)
+		}
+		return ids[id], meta
+	}
+	set := func(key string, kv *backends.KV) {
+		switch e, meta := at(key); {
+		case e == nil:
+		case meta:
+			e.meta = kv
+		default:
+			e.plain = kv
+		}
+	}
+	for i := range c.Put {
+		set(c.Put[i].Key, &c.Put[i])
+	}
+	for _, key := range c.Deleted {
+		set(key, &backends.KV{}) // no Key: not there
+	}
+	return byName
+}
+
+// merge returns services with those in changed in place of their namesakes.
+func merge(services, changed []*Service) []*Service {
+	slices.SortFunc(changed, func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+	all := make([]*Service, 0, len(services)+len(changed))
+	for _, svc := range changed {
+		i, found := slices.BinarySearchFunc(services, svc.Name, func(s *Service, name string) int { return strings.Compare(s.Name, name) })
+		all = append(all, services[:i]...)
+		all = append(all, svc)
+		if found {
+			i++
+		}
+		services = services[i:]
+	}
+	return append(all, services...)
+}
+
+// forget drops the services that left first, so that at most maxGone are kept.
+func forget(services []*Service) []*Service {
+	var gone []*Service
+	for _, s := range services {
+		if s.Gone() {
+			gone = append(gone, s)
+		}
+	}
+	if len(gone) <= maxGone {
+		return services
+	}
+	slices.SortStableFunc(gone, func(a, b *Service) int { return cmp.Compare(b.gone, a.gone) })
+	limit := make(map[*Service]bool)
+	for _, s := range gone[maxGone:] {
+		limit[s] = true
+	}
+	return slices.DeleteFunc(services, func(s *Service) bool { return limit[s] })
+}
