@@ -23,6 +23,7 @@ type command struct {
 }
 
 var commands = []command{
+	{"echo", "help", "a server that says who answered, slow or failing on request", echo},
 	{"version", "help", "say which version this is", version},
 }
 
