@@ -129,9 +129,9 @@ type foreign struct {
 }
 
 func parseJSONValue(text string) (Announcement, error) {
-	a, err := ParseMetadata(text)
-	if err == nil && a.Addr != "" {
-		return a, nil
+	a := Announcement{Weight: DefaultWeight}
+	if json.Unmarshal([]byte(text), &a) == nil && CheckAddr(a.Addr) == nil {
+		return a, a.check() // as muster itself writes it
 	}
 	var f foreign
 	if e := json.Unmarshal([]byte(text), &f); e != nil {

@@ -56,7 +56,7 @@ func (svc *Service) apply(name string, edits map[string]*edit, full bool, revisi
 	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(a.id, b.id) })
 	next := &Service{Name: name, entries: entries}
 	if len(entries) == 0 {
-		next.Routes, next.gone = svc.Routes, revision
+		next.Routes, next.left = svc.Routes, revision
 		return next
 	}
 	next.sum()

@@ -45,7 +45,7 @@ type Service struct {
 	Bad       []Bad       // entries that can't be read, by key
 
 	entries []*entry // by ID; at least one, unless the service is gone
-	gone    int64    // the revision at which the last entry left
+	left    int64    // the revision at which the last entry left
 }
 
 // maxGone is how many services without a key are remembered.
@@ -53,6 +53,9 @@ const maxGone = 1000
 
 // Gone reports whether nothing is announced under the name any more.
 func (s *Service) Gone() bool { return len(s.entries) == 0 }
+
+// Left is the revision at which a service that is gone was last seen.
+func (s *Service) Left() int64 { return s.left }
 
 // A Claim is a route that a service asks for, and the revision at which it
 // first did (the creation of the oldest of its endpoints that say so; 0 where
@@ -221,7 +224,7 @@ func forget(services []*Service) []*Service {
 	if len(gone) <= maxGone {
 		return services
 	}
-	slices.SortStableFunc(gone, func(a, b *Service) int { return cmp.Compare(b.gone, a.gone) })
+	slices.SortStableFunc(gone, func(a, b *Service) int { return cmp.Compare(b.left, a.left) })
 	limit := make(map[*Service]bool)
 	for _, s := range gone[maxGone:] {
 		limit[s] = true
