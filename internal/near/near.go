@@ -2,9 +2,9 @@
 package near
 
 // Miss returns the candidate that is closest to word, or "" if none is close:
-// at most two edits away, and fewer than half of word's letters.
+// at most two edits away, and at most half of word's letters.
 func Miss(word string, candidates []string) string {
-	best, limit := "", min(2, (len(word)-1)/2)
+	best, limit := "", min(2, len(word)/2)
 	for _, c := range candidates {
 		if d := distance(word, c); d <= limit {
 			best, limit = c, d-1

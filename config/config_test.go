@@ -1,0 +1,178 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"muster/backends"
+	"muster/catalog"
+	"muster/config"
+	"muster/proxy"
+)
+
+const sample = `
+[[listener]]
+bind    = "127.0.0.1:8080"
+timeout = { header = "11s", body = "31s", idle = "61s" }
+limits  = { head = "16KiB" }
+
+[defaults]
+timeout = { connect = "2s", response = "20s" }
+
+[log]
+access = "off"
+
+[service.web]
+endpoints = ["127.0.0.1:9001"]
+timeout   = { response = "5s" }
+health    = { http = "/healthz", interval = "3s", fall = 4 }
+`
+
+func TestParseAndPlan(t *testing.T) {
+	file, err := config.Parse("muster.toml", []byte(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, problems := config.Plan(file, config.Flags{}, nil)
+	endpoint := &catalog.Endpoint{Service: "web", ID: "127.0.0.1:9001", Announcement: catalog.Announcement{Addr: "127.0.0.1:9001", Weight: 100, State: catalog.Up}}
+	want := &proxy.Plan{
+		Ready: true,
+		Listeners: []proxy.Listener{{
+			Bind: "127.0.0.1:8080", Source: "muster.toml:2", Limits: proxy.Limits{Head: 16 << 10},
+			Timeout: proxy.ListenerTimeout{Header: 11 * time.Second, Body: 31 * time.Second, Idle: 61 * time.Second},
+		}},
+		AccessLog: "off",
+		Sole:      "web",
+		Routes:    []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "web", Source: "only service"}},
+		Services: []proxy.Service{{
+			Name: "web", Endpoints: []*catalog.Endpoint{endpoint},
+			Timeout: proxy.ServiceTimeout{Connect: 2 * time.Second, Response: 5 * time.Second},
+			Health:  &catalog.Health{HTTP: "/healthz", Interval: catalog.Duration(3 * time.Second), Fall: 4},
+			Sources: map[string]string{"timeout.connect": "muster.toml:8", "timeout.response": "muster.toml:15", "health": "muster.toml:13", "endpoints": "muster.toml:13"},
+		}},
+	}
+	if d := cmp.Diff(want, plan); d != "" {
+		t.Errorf("Plan: (-want +got)\n%s", d)
+	}
+	if len(problems) > 0 {
+		t.Errorf("problems: %v, want none", problems)
+	}
+	if plan, _ := config.Plan(file, config.Flags{Listen: []string{":1", ":2"}}, nil); len(plan.Listeners) != 2 || plan.Listeners[1].Bind != ":2" || plan.Listeners[1].Limits.Head != 16<<10 {
+		t.Errorf("listeners with -listen: %+v, want :1 and :2 with the file's limits", plan.Listeners)
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for name, row := range map[string]struct{ text, want string }{
+		"unknown key":            {"[[listener]]\nbind = \":80\"\nbnid = 1\n", `muster.toml:3: unknown key "bnid" in [listener] (did you mean "bind"?)`},
+		"unknown table":          {"\n[defualts]\n", `muster.toml:2: unknown key "defualts" (did you mean "defaults"?)`},
+		"unknown inline key":     {"[service.web]\nendpoints = []\ntimeout = { conect = \"1s\" }\n", `muster.toml:3: unknown key "conect" in [service.web.timeout] (did you mean "connect"?)`},
+		"unknown without a hint": {"[log]\n# colour = 1\ncolour = \"red\"\n", `muster.toml:3: unknown key "colour" in [log]`},
+		"syntax":                 {"[log]\naccess = off\n", `muster.toml:2: `},
+		"duration":               {"[defaults]\ntimeout = { connect = \"1\" }\n", `muster.toml:2: defaults.timeout.connect: "1": want a duration above zero, such as "10s"`},
+		"size":                   {"[[listener]]\nbind=\":80\"\nlimits = { head = \"many\" }\n", `muster.toml:3: listener.limits.head: "many": want a size such as "32KiB"`},
+		"access":                 {"[log]\naccess = \"apache\"\n", `muster.toml:2: log.access: "apache": want off, combined or json`},
+		"bind":                   {"[[listener]]\nbind = \"80\"\n", `muster.toml:2: listener.bind: "80": want HOST:PORT or :PORT`},
+		"no bind":                {"\n[[listener]]\n[listener.limits]\nhead = \"1KiB\"\n", `muster.toml:2: [[listener]] without bind`},
+		"endpoint":               {"[service.web]\nendpoints = [\"127.0.0.1\"]\n", `muster.toml:2: service.web.endpoints: address "127.0.0.1": want host:port`},
+		"health":                 {"[service.web]\nhealth = { interval = \"1s\" }\n", `muster.toml:1: [service.web]: health: want http = "/PATH" or tcp = true`},
+		"wrong type":             {"[[listener]]\nbind = 80\n", `muster.toml:2: listener.bind: "80": want HOST:PORT or :PORT`},
+		"not a table":            {"listener = 3\n", `muster.toml:1: listener: `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := config.Parse("muster.toml", []byte(row.text))
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("Parse: %v, want %s", err, row.want)
+			}
+		})
+	}
+	if _, err := config.Parse("f", []byte("a = 1\n[log]\nb = 2\n")); err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("two unknown keys: %v, want both in one error", err)
+	}
+}
+
+// A step changes the store; the routes after it are as want says, and the
+// problems name those who are not exposed or shadowed.
+func TestExposure(t *testing.T) {
+	type step struct {
+		put, del string // service=created[,route], or service
+		want     string
+		problems string
+	}
+	for name, row := range map[string]struct {
+		flags config.Flags
+		steps []step
+	}{
+		"the only one":                          {config.Flags{}, []step{{put: "web=1", want: "/->web"}}},
+		"it keeps that beside a second":         {config.Flags{}, []step{{put: "web=1", want: "/->web"}, {put: "api=2", want: "/->web", problems: "api"}}},
+		"a second says so":                      {config.Flags{}, []step{{put: "web=1", want: "/->web"}, {put: "api=2,/api", want: "/->web /api->api"}}},
+		"starts with several":                   {config.Flags{}, []step{{put: "web=1 api=2", want: "", problems: "api web"}}},
+		"starts with several and a record":      {config.Flags{Sole: "api"}, []step{{put: "web=1 api=2", want: "/->api", problems: "web"}}},
+		"a record of somebody else":             {config.Flags{Sole: "old"}, []step{{put: "web=1", want: "/->web"}}},
+		"it restarts beside a second":           {config.Flags{}, []step{{put: "web=1", want: "/->web"}, {put: "api=2", want: "/->web", problems: "api"}, {del: "web", want: "/->web", problems: "api"}, {put: "web=4", want: "/->web", problems: "api"}}},
+		"it left and another came":              {config.Flags{}, []step{{put: "web=1", want: "/->web"}, {del: "web", want: "/->web"}, {put: "api=9", want: "/->api"}}},
+		"the only one says what it wants":       {config.Flags{}, []step{{put: "web=1,example.com/x", want: "example.com/x->web"}}},
+		"of two equal claims the older":         {config.Flags{}, []step{{put: "b=1,h/ a=2,h/", want: "h/->b", problems: "a"}}},
+		"announced / does not take it over":     {config.Flags{}, []step{{put: "web=1", want: "/->web"}, {put: "evil=2,/", want: "/->web", problems: "evil"}}},
+		"-default":                              {config.Flags{Default: "web"}, []step{{put: "web=1 api=2,/", want: "/->web", problems: "api"}}},
+		"-default nobody announced":             {config.Flags{Default: "web"}, []step{{put: "api=2,/api", want: "/->web /api->api"}}},
+		"-domain":                               {config.Flags{Domain: "example.com"}, []step{{put: "web=1 api=2", want: "api.example.com/->api web.example.com/->web"}}},
+		"-domain and a name that is no host":    {config.Flags{Domain: "example.com", Default: "x y"}, []step{{put: "web=1", want: "/->x y web.example.com/->web", problems: "x y"}}},
+		"-domain beats a claim to another host": {config.Flags{Domain: "d", Default: "web"}, []step{{put: "web=1 evil=2,web.d/", want: "/->web evil.d/->evil web.d/->web", problems: "evil"}}},
+		"routes stay known when all have left":  {config.Flags{}, []step{{put: "web=1,h/", want: "h/->web"}, {del: "web", want: "h/->web"}}},
+		"a bad entry is no service":             {config.Flags{}, []step{{put: "web=1 bad=2!", want: "/->web"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := catalog.New("/services")
+			flags := row.flags
+			for i, st := range row.steps {
+				c := backends.Change{Revision: int64(i + 3)}
+				for word := range strings.FieldsSeq(st.put) {
+					service, rest, _ := strings.Cut(word, "=")
+					created, route, _ := strings.Cut(rest, ",")
+					value := "h:1"
+					if created, value = strings.TrimSuffix(created, "!"), "h:1"; strings.HasSuffix(rest, "!") {
+						value = "nonsense"
+					}
+					kv := backends.KV{Key: "/services/" + service + "/1", Value: value, Created: int64(created[0] - '0')}
+					c.Put = append(c.Put, kv)
+					if route != "" {
+						kv.Key, kv.Value = "/services.meta/"+service+"/1", `{"routes":["`+route+`"]}`
+						c.Put = append(c.Put, kv)
+					}
+				}
+				if st.del != "" {
+					c.Deleted = []string{"/services/" + st.del + "/1", "/services.meta/" + st.del + "/1"}
+				}
+				snapshot = snapshot.Apply(c)
+				plan, problems := config.Plan(nil, flags, snapshot)
+				flags.Sole = plan.Sole
+				var routes, names []string
+				for _, r := range plan.Routes {
+					routes = append(routes, r.Route.String()+"->"+r.Service)
+				}
+				for _, p := range problems {
+					names = append(names, p.Service)
+				}
+				if got := strings.Join(routes, " "); got != st.want {
+					t.Errorf("step %d: routes %q, want %q", i, got, st.want)
+				}
+				if got := strings.Join(names, " "); got != st.problems {
+					t.Errorf("step %d: problems %v, want of %q", i, problems, st.problems)
+				}
+			}
+		})
+	}
+}
+
+func TestNotReadyBeforeFirstSnapshot(t *testing.T) {
+	if plan, _ := config.Plan(nil, config.Flags{}, nil); plan.Ready {
+		t.Error("Plan without a snapshot is ready, want not")
+	}
+	if plan, _ := config.Plan(nil, config.Flags{}, catalog.New("")); !plan.Ready {
+		t.Error("Plan with an empty snapshot is not ready, want ready")
+	}
+}

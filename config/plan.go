@@ -1,0 +1,162 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"muster/catalog"
+	"muster/proxy"
+)
+
+// DefaultListen is where the proxy accepts requests when nobody says.
+const DefaultListen = ":8080"
+
+// Flags are what the command line says about a plan.
+type Flags struct {
+	Listen  []string // -listen; they replace the file's listeners
+	Default string   // -default: the service that gets what no route matches
+	Domain  string   // -domain: every service answers to NAME.DOMAIN
+
+	// Sole is the service that was exposed for being the only one, as the plan
+	// before said it (or the state folder, at the start); empty for none.
+	Sole string
+}
+
+// A Problem is something in the file or the store that does not do what it
+// looks like, and what to do about it.
+type Problem struct {
+	Service string // "" where it concerns none
+	Text    string
+}
+
+// Plan makes the plan of a file (nil for none), flags and a snapshot (nil before
+// the first). Who is exposed:
+//
+//   - a service with an announced route; of two equal ones the older has it;
+//   - the service of -default, for what no route matches;
+//   - every service as NAME.DOMAIN, with -domain;
+//   - a service that says nothing, when it is the only one. It keeps that while
+//     it lives; a second one is not exposed until it says so.
+func Plan(file *File, flags Flags, snapshot *catalog.Snapshot) (*proxy.Plan, []Problem) {
+	if file == nil {
+		file = new(File)
+	}
+	p := &planner{file: file, flags: flags, snapshot: snapshot, plan: &proxy.Plan{
+		Ready:     snapshot != nil,
+		Listeners: file.Listeners(flags.Listen),
+		AccessLog: cmp.Or(file.access, "combined"),
+	}}
+	if snapshot == nil {
+		p.snapshot = catalog.New("")
+		p.plan.Ready = file.fixed()
+	}
+	p.services()
+	p.routes()
+	return p.plan, p.problems
+}
+
+// Listeners are those of listen if there are any, else the file's, else
+// [DefaultListen]. Timeouts and limits of the file's first listener count for
+// all that listen names.
+func (f *File) Listeners(listen []string) []proxy.Listener {
+	if len(listen) == 0 && len(f.listeners) > 0 {
+		return f.listeners
+	}
+	source := "flag -listen"
+	if len(listen) == 0 {
+		listen, source = []string{DefaultListen}, "default"
+	}
+	var all []proxy.Listener
+	for _, addr := range listen {
+		l := proxy.Listener{Bind: addr, Source: source}
+		if len(f.listeners) > 0 {
+			l.Timeout, l.Limits = f.listeners[0].Timeout, f.listeners[0].Limits
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// fixed reports whether the file names an endpoint, so that there is something
+// to do without a store.
+func (f *File) fixed() bool {
+	for _, s := range f.services {
+		if len(s.endpoints) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+type planner struct {
+	file     *File
+	flags    Flags
+	snapshot *catalog.Snapshot
+	plan     *proxy.Plan
+	problems []Problem
+}
+
+func (p *planner) problem(service, format string, args ...any) {
+	p.problems = append(p.problems, Problem{service, fmt.Sprintf(format, args...)})
+}
+
+// services lists every known service with its settings.
+func (p *planner) services() {
+	for svc := range p.snapshot.All() {
+		p.plan.Services = append(p.plan.Services, p.service(svc.Name, svc.Endpoints))
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.file.services)) {
+		if p.snapshot.Service(name) == nil {
+			p.plan.Services = append(p.plan.Services, p.service(name, nil))
+		}
+	}
+	if d := p.flags.Default; d != "" && !p.known(d) {
+		p.plan.Services = append(p.plan.Services, p.service(d, nil))
+	}
+	slices.SortFunc(p.plan.Services, func(a, b proxy.Service) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (p *planner) known(name string) bool {
+	_, ok := p.file.services[name]
+	return ok || p.snapshot.Service(name) != nil
+}
+
+// service applies the file's words to one service.
+func (p *planner) service(name string, endpoints []*catalog.Endpoint) proxy.Service {
+	s := proxy.Service{Name: name, Endpoints: endpoints, Sources: make(map[string]string)}
+	own := p.file.services[name]
+	set := func(setting string, to *time.Duration, own, defaults sourced[duration]) {
+		if own.value == 0 {
+			own = defaults
+		}
+		if own.value != 0 {
+			*to, s.Sources[setting] = time.Duration(own.value), own.source
+		}
+	}
+	set("timeout.connect", &s.Timeout.Connect, own.timeout.connect, p.file.timeout.connect)
+	set("timeout.response", &s.Timeout.Response, own.timeout.response, p.file.timeout.response)
+	if own.health != nil {
+		s.Health, s.Sources["health"] = own.health, own.source
+	}
+	if len(own.endpoints) > 0 {
+		s.Endpoints, s.Sources["endpoints"] = withFixed(endpoints, own.endpoints), own.source
+	}
+	return s
+}
+
+// withFixed adds the file's endpoints to the announced ones; an address that is
+// announced too stands there once.
+func withFixed(announced, fixed []*catalog.Endpoint) []*catalog.Endpoint {
+	all := slices.Clone(announced)
+	for _, f := range fixed {
+		if !slices.ContainsFunc(announced, func(e *catalog.Endpoint) bool { return e.Addr == f.Addr }) {
+			all = append(all, f)
+		}
+	}
+	slices.SortStableFunc(all, byID)
+	return all
+}
