@@ -44,6 +44,9 @@ type Watcher struct {
 	proof    time.Time     // when the store said last that snapshot is true; zero: never
 	err      error         // what the store said since then, or nil
 	errSince time.Time
+	errors   uint64 // breaks
+	resyncs  uint64 // Full Changes after the first
+	changes  uint64 // Changes that held news
 }
 
 // A Status is what a Watcher knows and how fresh that is.
@@ -55,6 +58,9 @@ type Status struct {
 	Services int       `json:"services"` // known by name
 	Bad      []Bad     `json:"bad,omitempty"`
 	Err      string    `json:"err,omitempty"` // the trouble the store has now
+	Errors   uint64    `json:"errors"`        // breaks so far
+	Resyncs  uint64    `json:"resyncs"`       // times the store sent everything again
+	Changes  uint64    `json:"changes"`       // that held news
 }
 
 // A Bad is an entry of the store that can't be read.
@@ -115,6 +121,10 @@ func (w *Watcher) apply(c backends.Change) {
 	if next == old {
 		return
 	}
+	w.changes++
+	if c.Full && w.ready {
+		w.resyncs++
+	}
 	if !w.ready {
 		w.cfg.Log.Info("first snapshot", "services", count(next), "revision", next.Revision)
 	}
@@ -139,6 +149,7 @@ func (w *Watcher) trouble(err error) {
 		w.cfg.Log.Warn("store is away: serving what is known", "ready", w.ready, "revision", w.revision, "err", err)
 	}
 	w.err = err
+	w.errors++
 }
 
 // logBad logs the entries that went bad or good between two snapshots.
@@ -201,7 +212,7 @@ func (w *Watcher) Next(ctx context.Context, known *catalog.Snapshot) (*catalog.S
 // Status says what is known and how fresh it is.
 func (w *Watcher) Status() Status {
 	w.mu.Lock()
-	st := Status{Ready: w.ready, Revision: w.revision, Proof: w.proof, Stale: time.Since(w.proof) > StaleAfter}
+	st := Status{Ready: w.ready, Revision: w.revision, Proof: w.proof, Stale: time.Since(w.proof) > StaleAfter, Errors: w.errors, Resyncs: w.resyncs, Changes: w.changes}
 	snapshot := w.snapshot
 	if w.err != nil {
 		st.Err = w.err.Error()
