@@ -1,0 +1,270 @@
+// Package sidekick announces one app in a store while it answers.
+//
+// A [Sidekick] checks its app; while the check passes it announces the app
+// under a [Lease], and when it fails it withdraws. It may run the app too, and
+// then both end together. The order of things:
+//
+//	check ──verdict──> wish ──one Txn under the lease──> /services/NAME/ID       host:port
+//	(rise, fall)       (absent, announced, draining)     /services.meta/NAME/ID  metadata
+//
+// Nothing is written before the check has passed Rise times. What was written
+// is written again after the lease was lost. Run leaves in one order: delete
+// the plain key and say draining in the metadata, in one Txn; wait for Drain;
+// end the app; delete the metadata; revoke the lease.
+package sidekick
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"muster/backends"
+)
+
+// A Lease is what keys are written under: they are gone some time after the
+// sidekick is. Its methods may be called at the same time.
+type Lease interface {
+	// Run gets the lease and renews it until ctx ends or Revoke, and gets a new
+	// one when it is lost. It goes on trying while the store is away, and logs
+	// when that starts and when it ends.
+	Run(ctx context.Context) error
+	// Write puts and deletes in one Txn, under the lease. It waits for lease and
+	// store until ctx ends, and leaves alone what others hold.
+	Write(ctx context.Context, put []backends.KV, del []string) error
+	// Lost has a token when keys must be written again under a new lease.
+	Lost() <-chan struct{}
+	// Revoke ends the lease, and with it every key that is under it.
+	Revoke(ctx context.Context) error
+	// ID is the lease's number, 0 while there is none.
+	ID() int64
+}
+
+// The states of a [Status].
+const (
+	Starting = "starting" // it has neither passed nor failed often enough
+	Up       = "up"
+	Failing  = "failing"
+	Draining = "draining"
+	Left     = "left"
+)
+
+// A Status is what the sidekick is doing.
+type Status struct {
+	State     string
+	Reason    string // why it is Failing
+	Since     time.Time
+	Announced bool   // the store has the announcement, as far as is known
+	Trouble   string // why the store has not what it should have; empty: it has
+}
+
+// A Sidekick announces one app. [New] makes one.
+type Sidekick struct {
+	Config
+	log    *slog.Logger
+	checks []check
+	keys   keys
+	app    *app         // nil: not ours
+	news   chan finding // from the checks: the newest, if it was not taken yet
+
+	// Run's own.
+	wish, written wish
+	reason        string // of the wish, for the log
+	leaseErr      error  // of the lease's Run
+	attempts      int    // that failed since the last Txn that did not
+	refused       bool   // and it was logged that the store refuses
+
+	mu     sync.Mutex // guards status
+	status Status
+}
+
+// A finding is a new health and what the last check said.
+type finding struct {
+	health  health
+	err     error
+	current context.Context // ends when there is a newer finding: outdate
+	outdate context.CancelFunc
+}
+
+// New checks c and returns one error for all that is wrong with it.
+func New(c Config) (*Sidekick, error) {
+	c = c.withDefaults()
+	checks, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sidekick{
+		Config: c,
+		log:    c.Log.With("service", c.Service, "endpoint", c.ID),
+		checks: checks,
+		keys:   newKeys(c),
+		news:   make(chan finding, 1),
+		status: Status{State: Starting, Since: time.Now()},
+	}
+	if c.App != nil {
+		s.app = &app{cmd: c.App, done: make(chan struct{})}
+	}
+	return s, nil
+}
+
+// Run starts the app, if it is the sidekick's, and announces it while the check
+// passes, until ctx ends; then it leaves. It returns when everything it started
+// has ended, the app too. The error is the app's (an [exec.ExitError] is in the
+// chain) or the lease's. Run can be called once.
+func (s *Sidekick) Run(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	var wg sync.WaitGroup
+	if s.app != nil {
+		if err := s.app.start(); err != nil {
+			return err
+		}
+		wg.Go(func() { s.app.wait(); end() })
+	}
+	// The lease outlives ctx: leaving needs it.
+	leasing, release := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() {
+		if s.leaseErr = s.Lease.Run(leasing); s.leaseErr != nil {
+			end()
+		}
+	})
+	wg.Go(func() { s.check(serving) })
+
+	s.serve(serving)
+	s.leave(leasing)
+	release()
+	wg.Wait()
+
+	if s.app != nil && s.app.err != nil {
+		return s.app.err
+	}
+	if s.leaseErr != nil {
+		return fmt.Errorf("lease: %w", s.leaseErr)
+	}
+	return nil
+}
+
+// Status is what the sidekick is doing now.
+func (s *Sidekick) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// Signal hands sig to the app, if it is the sidekick's and runs.
+func (s *Sidekick) Signal(sig os.Signal) {
+	if s.app != nil {
+		s.app.signal(sig)
+	}
+}
+
+// Kill kills the app and its process group, if it is the sidekick's and runs;
+// Run then comes to its end.
+func (s *Sidekick) Kill() {
+	if s.app != nil {
+		s.app.kill()
+	}
+}
+
+// check tells Run of each new health until ctx ends.
+func (s *Sidekick) check(ctx context.Context) {
+	if len(s.checks) == 0 {
+		s.news <- finding{health: passing, current: ctx}
+		return
+	}
+	last := finding{outdate: func() {}}
+	defer func() { last.outdate() }()
+	v := verdict{rise: s.Rise, fall: s.Fall, startPeriod: s.StartPeriod}
+	began := time.Now()
+	for {
+		err := runChecks(ctx, s.checks, s.Timeout)
+		if ctx.Err() != nil {
+			return
+		}
+		if v.add(err == nil, time.Since(began)) {
+			last.outdate()
+			last = finding{health: v.health, err: err}
+			last.current, last.outdate = context.WithCancel(ctx)
+			select {
+			case <-s.news:
+			default:
+			}
+			s.news <- last
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(s.pause(v.health)):
+		}
+	}
+}
+
+// pause is the time between two checks. Jitter of 10 % keeps sidekicks that
+// started together from checking together.
+func (s *Sidekick) pause(h health) time.Duration {
+	interval := s.Interval
+	if h == undecided {
+		interval = min(interval, 250*time.Millisecond)
+	}
+	return time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64()))
+}
+
+// serve makes the store have what the checks say until ctx ends.
+func (s *Sidekick) serve(ctx context.Context) {
+	var retry <-chan time.Time
+	current := ctx
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-s.news:
+			s.take(f)
+			current = f.current
+		case <-s.Lease.Lost():
+			if s.wish == announced && s.written != absent {
+				s.written, s.reason = unknown, "lease lost"
+			}
+		case <-retry:
+		}
+		retry = nil
+		if !s.converge(current) {
+			retry = time.After(s.backoff())
+		}
+	}
+}
+
+// take turns what the checks found into a wish.
+func (s *Sidekick) take(f finding) {
+	switch f.health {
+	case passing:
+		s.wish, s.reason = announced, "check passes"
+		s.note(func(st *Status) { st.State, st.Reason = Up, "" })
+	case failing:
+		s.wish, s.reason = absent, f.err.Error()
+		s.note(func(st *Status) { st.State, st.Reason = Failing, s.reason })
+		if s.written == absent {
+			s.log.Warn("not announced", "err", s.reason)
+		}
+	}
+}
+
+// note changes the Status and tells Notify of it.
+func (s *Sidekick) note(change func(*Status)) {
+	s.mu.Lock()
+	before := s.status
+	change(&s.status)
+	if s.status.State != before.State {
+		s.status.Since = time.Now()
+	}
+	after := s.status
+	s.mu.Unlock()
+	if s.Notify != nil && after != before {
+		s.Notify(after)
+	}
+}
