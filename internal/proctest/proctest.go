@@ -1,0 +1,222 @@
+// Package proctest runs our real binaries as child processes of a test: built
+// once, killed with the test, their output kept and waited for line by line.
+package proctest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience is how long a test waits for something that has to happen. It is
+// long, because the machine may be slow; nobody asserts it.
+const Patience = 60 * time.Second
+
+// Build returns the path of a command of this module, such as
+// "muster/cmd/muster", built once per test binary.
+func Build(tb testing.TB, pkg string) string {
+	tb.Helper()
+	once, _ := builds.LoadOrStore(pkg, sync.OnceValues(func() (string, error) {
+		// Not TempDir of a test: the binary serves all tests of the package.
+		dir, err := os.MkdirTemp("", "proctest")
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(dir, filepath.Base(pkg))
+		out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+		}
+		return path, nil
+	}))
+	path, err := once.(func() (string, error))()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var builds sync.Map // package → func() (path, error)
+
+// Clean removes what Build built; TestMain calls it at its end.
+func Clean() {
+	builds.Range(func(_, once any) bool {
+		if path, err := once.(func() (string, error))(); err == nil {
+			os.RemoveAll(filepath.Dir(path))
+		}
+		return true
+	})
+}
+
+// FreeAddr returns a loopback address that nobody listens on. Its port lies
+// below those that the system hands out by itself, so that it stays free.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	tb.Fatal("no free port")
+	return ""
+}
+
+// A Proc is a running child.
+type Proc struct {
+	tb   testing.TB
+	name string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended and all its output is kept
+
+	mu    sync.Mutex
+	lines []string      // stdout and stderr, as they came
+	more  chan struct{} // closed when lines grows
+}
+
+// Start runs path with args and env (NAME=VALUE, beside PATH and HOME=a new
+// folder). It is killed when the test ends.
+func Start(tb testing.TB, name string, env []string, path string, args ...string) *Proc {
+	tb.Helper()
+	p := &Proc{tb: tb, name: name, cmd: exec.Command(path, args...), done: make(chan struct{}), more: make(chan struct{})}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir()}, env...)
+	p.cmd.SysProcAttr = dieWithParent()
+	r, w, err := os.Pipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	if err := p.cmd.Start(); err != nil {
+		tb.Fatalf("%s: %v", name, err)
+	}
+	w.Close()
+	go p.read(r)
+	tb.Cleanup(func() {
+		p.Signal(syscall.SIGKILL)
+		<-p.done
+		if tb.Failed() {
+			tb.Logf("--- %s said\n%s", name, p.Output())
+		}
+	})
+	return p
+}
+
+func (p *Proc) read(r io.ReadCloser) {
+	defer close(p.done)
+	defer r.Close()
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, sc.Text())
+		close(p.more)
+		p.more = make(chan struct{})
+		p.mu.Unlock()
+	}
+	_ = p.cmd.Wait()
+}
+
+// Output is everything it has said.
+func (p *Proc) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
+}
+
+// WaitFor returns the first line that holds text, and fails the test if it
+// never comes.
+func (p *Proc) WaitFor(text string) string {
+	p.tb.Helper()
+	timeout := time.After(Patience)
+	for {
+		p.mu.Lock()
+		lines, more := p.lines, p.more
+		p.mu.Unlock()
+		for _, line := range lines {
+			if strings.Contains(line, text) {
+				return line
+			}
+		}
+		select {
+		case <-more:
+		case <-p.done:
+			p.mu.Lock()
+			grown := len(p.lines) > len(lines)
+			p.mu.Unlock()
+			if !grown {
+				p.tb.Fatalf("%s ended and never said %q; it said\n%s", p.name, text, p.Output())
+			}
+		case <-timeout:
+			p.tb.Fatalf("%s did not say %q; it said\n%s", p.name, text, p.Output())
+		}
+	}
+}
+
+// Signal sends a signal; to one that has ended it does nothing.
+func (p *Proc) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Pid is the child's process.
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+
+// Wait returns the exit code, 128 + n for signal n, and fails the test if it
+// does not end.
+func (p *Proc) Wait() int {
+	p.tb.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(Patience):
+		p.tb.Fatalf("%s did not end; it said\n%s", p.name, p.Output())
+	}
+	state := p.cmd.ProcessState
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return state.ExitCode()
+}
+
+// Eventually waits until ok says true, and fails the test with what if it never
+// does.
+func Eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(Patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			tb.Fatalf("never came: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Need fails the test where a program is missing and all tests are asked for
+// (MUSTER_TEST_ALL, as make test sets it); elsewhere it skips it.
+func Need(tb testing.TB, program string) string {
+	tb.Helper()
+	path, err := exec.LookPath(program)
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		if err != nil {
+			path, err = exec.LookPath(dir + program)
+		}
+	}
+	switch {
+	case err == nil:
+	case os.Getenv("MUSTER_TEST_ALL") != "" || os.Getenv("CI") != "":
+		tb.Fatalf("needs %s (scripts/packages installs it): %v", program, err)
+	case errors.Is(err, exec.ErrNotFound):
+		tb.Skipf("needs %s", program)
+	default:
+		tb.Fatal(err)
+	}
+	return path
+}
