@@ -28,7 +28,7 @@ fmt:
 	$(GO) tool gofumpt -w .
 
 bench-convergence:
-	$(GO) run ./bench/convergence -services 1,1000
+	$(GO) test ./bench/convergence -count=1 -v -timeout 20m -args -services 1,1000 -puts 300
 
 clean:
 	rm -rf muster rootfs .cache
