@@ -1,0 +1,258 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/backends"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace puts text where path is as editors do: by renaming over it.
+func replace(t *testing.T, path, text string) {
+	t.Helper()
+	write(t, path+".new", text)
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A reader follows a store and knows what it said.
+type reader struct {
+	t    *testing.T
+	ctx  context.Context
+	feed *backends.Feed
+	keys map[string]string
+}
+
+func follow(t *testing.T, s backends.Store, prefixes ...string) *reader {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	f := backends.NewFeed(ctx, s, prefixes...)
+	t.Cleanup(func() { f.Close(); cancel() })
+	return &reader{t, ctx, f, nil}
+}
+
+// until takes news until the keys are as wanted, written "key=value key=value".
+func (r *reader) until(want string) {
+	r.t.Helper()
+	for {
+		if r.keys != nil && text(r.keys) == want {
+			return
+		}
+		c, err := r.feed.Next(r.ctx)
+		if err != nil {
+			r.t.Fatalf("keys are %q, want %q: %v", text(r.keys), want, err)
+		}
+		if c.Full {
+			r.keys = make(map[string]string)
+		}
+		for _, kv := range c.Put {
+			r.keys[kv.Key] = kv.Value
+		}
+		for _, key := range c.Deleted {
+			delete(r.keys, key)
+		}
+	}
+}
+
+// fails takes news until an error comes, and checks that it says what.
+func (r *reader) fails(what string) {
+	r.t.Helper()
+	for {
+		if _, err := r.feed.Next(r.ctx); err != nil {
+			if !strings.Contains(err.Error(), what) {
+				r.t.Fatalf("error %q, want one with %q", err, what)
+			}
+			return
+		}
+	}
+}
+
+func text(keys map[string]string) string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		list = append(list, key+"="+keys[key])
+	}
+	return strings.Join(list, " ")
+}
+
+func TestPrefixesByElementAndByString(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data.yaml")
+	write(t, path, "web: {a: 1}\nwebdav: {b: 2}\nother: 3\n")
+	for name, c := range map[string]struct {
+		match func(prefix, key string) bool
+		want  string
+	}{
+		"unset":     {nil, "/web/a=1"},
+		"Under":     {backends.Under, "/web/a=1"},
+		"HasPrefix": {backends.HasPrefix, "/web/a=1 /webdav/b=2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, New(Config{Paths: []string{path}, Match: c.match}), "/web").until(c.want)
+		})
+	}
+}
+
+func TestLaterFileOverridesKeyByKey(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "d", "b.toml"), "v = 'b'\nb = 1\n")
+	write(t, filepath.Join(dir, "d", "a.json"), `{"v": "a", "a": 1}`)
+	write(t, filepath.Join(dir, "d", "sub", "c.yaml"), "v: c\nc: 1")
+	write(t, filepath.Join(dir, "last"), "c: 2")
+	s := New(Config{Paths: []string{filepath.Join(dir, "d"), filepath.Join(dir, "last")}, Filter: "*"})
+	follow(t, s, "/").until("/a=1 /b=1 /c=2 /v=c")
+}
+
+func TestWatchSaysWhatChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data.yaml")
+	write(t, path, "a: 1\nb: 2\nc: 3\n")
+	r := follow(t, New(Config{Paths: []string{path}}), "/")
+	r.until("/a=1 /b=2 /c=3")
+	replace(t, path, "a: 1\nb: new\nd: 4\n")
+	for {
+		c, err := r.feed.Next(r.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Put)+len(c.Deleted) == 0 {
+			continue // nothing new
+		}
+		if got := fmt.Sprint(c.Full, c.Put, c.Deleted); got != "false [{/b new 0 0 0} {/d 4 0 0 0}] [/c]" {
+			t.Fatalf("got %s, want b and d put, c deleted", got)
+		}
+		return
+	}
+}
+
+func TestBrokenFileKeepsWhatWasThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data.yaml")
+	write(t, path, "a: 1\n")
+	r := follow(t, New(Config{Paths: []string{path}}), "/")
+	r.until("/a=1")
+	replace(t, path, "a: 1\nb: [\n")
+	r.fails("data.yaml: yaml: line 2")
+	if got := text(r.keys); got != "/a=1" {
+		t.Errorf("keys are %q, want /a=1 still", got)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	r.fails("no such file")
+	replace(t, path, "a: 1\nb: 2\n")
+	r.until("/a=1 /b=2")
+}
+
+// The store reads once a second in any case; these changes must wake it.
+func TestChangesWake(t *testing.T) {
+	// Kubernetes mounts a folder of links through ..data and swaps that link.
+	kubernetes := func(t *testing.T, dir, version, text string) {
+		write(t, filepath.Join(dir, version, "data.yaml"), text)
+		if err := os.Symlink(version, filepath.Join(dir, "..tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		path   string // below the test's folder, what the store is given
+		before func(t *testing.T, dir string)
+		change func(t *testing.T, dir string)
+	}{
+		{
+			"written in place", "data.yaml",
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data.yaml"), "a: 1") },
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data.yaml"), "a: 2") },
+		},
+		{
+			"renamed over", "data.yaml",
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data.yaml"), "a: 1") },
+			func(t *testing.T, dir string) { replace(t, filepath.Join(dir, "data.yaml"), "a: 2") },
+		},
+		{
+			"made later", "data.yaml",
+			func(*testing.T, string) {},
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data.yaml"), "a: 2") },
+		},
+		{
+			"removed", "data.yaml",
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "data.yaml"), "a: 1") },
+			func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, "data.yaml")) },
+		},
+		{
+			"in a folder below", "d",
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "d", "sub", "data.yaml"), "a: 1") },
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "d", "sub", "more.yaml"), "b: 2") },
+		},
+		{
+			"a link swapped", "data.yaml",
+			func(t *testing.T, dir string) {
+				kubernetes(t, dir, "..1", "a: 1")
+				if err := os.Symlink("..data/data.yaml", filepath.Join(dir, "data.yaml")); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(t *testing.T, dir string) { kubernetes(t, dir, "..2", "a: 2") },
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			c.before(t, dir)
+			s := New(Config{Paths: []string{filepath.Join(dir, c.path)}, Filter: "*"})
+			n := s.notify()
+			defer n.close()
+			c.change(t, dir)
+			select {
+			case <-n.wake:
+			case <-time.After(time.Minute):
+				t.Fatal("not woken")
+			}
+		})
+	}
+}
+
+func TestNewFolderIsWatchedToo(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a.yaml"), "a: 1")
+	r := follow(t, New(Config{Paths: []string{dir}, Filter: "*.yaml"}), "/")
+	r.until("/a=1")
+	write(t, filepath.Join(dir, "new", "deep", "b.yaml"), "b: 1")
+	r.until("/a=1 /b=1")
+	replace(t, filepath.Join(dir, "new", "deep", "b.yaml"), "b: 2")
+	r.until("/a=1 /b=2")
+}
+
+func TestOpen(t *testing.T) {
+	for url, want := range map[string]string{
+		"file:/etc/x.yaml":   "/etc/x.yaml",
+		"file:rel/x.yaml":    "rel/x.yaml",
+		"file:///etc/x.yaml": "/etc/x.yaml",
+	} {
+		s, err := Open(url)
+		if err != nil || s.Paths[0] != want {
+			t.Errorf("Open(%q) = %v, %v, want %s", url, s, err, want)
+		}
+	}
+	for _, url := range []string{"file:", "file://", "file://host/x", "/etc/x.yaml"} {
+		if s, err := Open(url); err == nil {
+			t.Errorf("Open(%q) = %v, want an error", url, s)
+		}
+	}
+}
