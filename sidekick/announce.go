@@ -3,6 +3,7 @@ package sidekick
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -89,7 +90,11 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 	case draining:
 		s.log.Info("draining", "key", s.keys.plain, "reason", s.reason)
 	case absent:
-		s.log.Info("withdrawn", "key", s.keys.plain, "reason", s.reason)
+		level := slog.LevelInfo
+		if s.status.State == Failing { // note alone changes it
+			level = slog.LevelWarn
+		}
+		s.log.Log(ctx, level, "withdrawn", "key", s.keys.plain, "reason", s.reason)
 	}
 	s.note(func(st *Status) { st.Trouble, st.Announced = "", s.written == announced })
 	return true

@@ -249,7 +249,7 @@ func (s *Sidekick) take(f finding) {
 		s.wish, s.reason = absent, f.err.Error()
 		s.note(func(st *Status) { st.State, st.Reason = Failing, s.reason })
 		if s.written == absent {
-			s.log.Warn("not announced", "err", s.reason)
+			s.log.Warn("not announced", "reason", s.reason)
 		}
 	}
 }
