@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"muster/proxy/balance"
+)
+
+// accessQueue is how many requests may wait to be written; more are dropped and
+// counted.
+const accessQueue = 4096
+
+// An accessLog writes a line for each request, on a goroutine of its own, so
+// that no request waits for a disk or a pipe.
+type accessLog struct {
+	w       io.Writer
+	log     *slog.Logger
+	format  atomic.Pointer[string] // of the plan
+	queue   chan *balance.Record
+	dropped atomic.Uint64
+}
+
+func newAccessLog(w io.Writer, log *slog.Logger) *accessLog {
+	return &accessLog{w: w, log: log, queue: make(chan *balance.Record, accessQueue)}
+}
+
+// take queues r, if it is wanted and there is room.
+func (a *accessLog) take(r *balance.Record) {
+	if format := a.format.Load(); a.w == nil || format == nil || *format == "" || *format == "off" {
+		return
+	}
+	select {
+	case a.queue <- r:
+	default:
+		a.dropped.Add(1)
+	}
+}
+
+// close ends run when all that was taken is written. Nothing may be taken any more.
+func (a *accessLog) close() { close(a.queue) }
+
+// run writes until close. What can't be written counts as dropped.
+func (a *accessLog) run() {
+	var line []byte
+	w := bufio.NewWriterSize(a.w, 64<<10)
+	broken := false
+	for r := range a.queue {
+		line = a.line(line[:0], r)
+		_, err := w.Write(line)
+		if err == nil && len(a.queue) == 0 {
+			err = w.Flush()
+		}
+		if err != nil {
+			a.dropped.Add(1)
+			w.Reset(a.w) // its error stays otherwise
+		}
+		if err != nil && !broken {
+			a.log.Error("access log can't be written", "err", err)
+		} else if err == nil && broken {
+			a.log.Info("access log is written again")
+		}
+		broken = err != nil
+	}
+	if a.w != nil {
+		w.Flush()
+	}
+}
+
+func (a *accessLog) line(b []byte, r *balance.Record) []byte {
+	if *a.format.Load() == "json" {
+		return appendJSON(b, r)
+	}
+	return appendCombined(b, r)
+}
+
+// appendCombined writes r as Apache's combined format does.
+func appendCombined(b []byte, r *balance.Record) []byte {
+	b = append(b, r.Client...)
+	b = append(b, " - - ["...)
+	b = r.Time.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
+	b = append(b, `] "`...)
+	b = appendEscaped(b, r.Method)
+	b = append(b, ' ')
+	b = appendEscaped(b, r.Target)
+	b = append(b, ' ')
+	b = append(b, r.Proto...)
+	b = append(b, `" `...)
+	b = strconv.AppendInt(b, int64(status(r)), 10)
+	b = append(b, ' ')
+	if r.Bytes == 0 {
+		b = append(b, '-')
+	} else {
+		b = strconv.AppendInt(b, r.Bytes, 10)
+	}
+	for _, text := range [...]string{r.Referer, r.UserAgent} {
+		b = append(b, ` "`...)
+		if text == "" {
+			b = append(b, '-')
+		}
+		b = appendEscaped(b, text)
+		b = append(b, '"')
+	}
+	return append(b, '\n')
+}
+
+// status is what the client got, or 499 where it went away first.
+func status(r *balance.Record) int {
+	if r.Status == 0 {
+		return balance.ClientGone.Answer().Status
+	}
+	return r.Status
+}
+
+// appendEscaped writes what came from outside so that it can't end the line or
+// the quotes it stands in, nor move a terminal's cursor.
+func appendEscaped(b []byte, text string) []byte {
+	const digits = "0123456789abcdef"
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ' || c >= 0x7f:
+			b = append(b, '\\', 'x', digits[c>>4], digits[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+// A jsonLine is the JSON of one request. Times are in seconds.
+type jsonLine struct {
+	Time      time.Time `json:"time"`
+	Client    string    `json:"client"`
+	Method    string    `json:"method"`
+	Host      string    `json:"host"`
+	Target    string    `json:"target"`
+	Proto     string    `json:"proto"`
+	Status    int       `json:"status"`
+	Bytes     int64     `json:"bytes"`
+	Duration  float64   `json:"duration"`
+	FirstByte float64   `json:"first_byte,omitempty"`
+	Service   string    `json:"service,omitempty"`
+	Endpoint  string    `json:"endpoint,omitempty"`
+	Addr      string    `json:"addr,omitempty"`
+	Tries     int       `json:"tries"`
+	RequestID string    `json:"request_id"`
+	Error     string    `json:"error,omitempty"` // as in Proxy-Status
+	Referer   string    `json:"referer,omitempty"`
+	UserAgent string    `json:"user_agent,omitempty"`
+}
+
+func appendJSON(b []byte, r *balance.Record) []byte {
+	line, err := json.Marshal(jsonLine{
+		r.Time, r.Client, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(),
+		r.Service, r.Endpoint, r.Addr, r.Tries, r.RequestID, r.Why.Answer().Error, r.Referer, r.UserAgent,
+	})
+	if err != nil {
+		panic("BUG: a record is always JSON: " + err.Error())
+	}
+	return append(append(b, line...), '\n')
+}

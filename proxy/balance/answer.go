@@ -1,0 +1,88 @@
+package balance
+
+// A Kind is why a request got no answer from an endpoint, or not a whole one.
+type Kind uint8
+
+// The kinds, each with its answer.
+const (
+	OK Kind = iota // an endpoint answered
+
+	// Not a matter of an endpoint.
+	NotReady     // before the first snapshot
+	NoRoute      // no route matches
+	NoEndpoint   // no endpoint takes requests
+	BadRequest   // its body is not HTTP
+	BadVersion   // of HTTP, on a connection that speaks HTTP/1
+	MethodDenied // CONNECT
+	BodyTimeout  // the client stopped sending its body
+	ClientGone   // the client went away; nobody is left to read the answer
+	Internal     // a bug of ours
+	NotProxied   // the endpoint speaks a protocol that is not proxied
+	NoDescriptor // out of file descriptors
+
+	// The endpoint's doing.
+	Refused        // connecting was refused
+	Unroutable     // no way to the address
+	NoName         // the host name can't be resolved
+	ConnectTimeout // connecting took too long
+	TLSFailed      // the handshake failed
+	TLSCertificate // the endpoint's certificate is not trusted
+	Terminated     // the connection ended before an answer
+	Silent         // no answer in time
+	BadResponse    // not HTTP
+	HeadTooLarge   // the answer's head is over its limit
+	UpgradeFailed  // a 101 that nobody asked for, or for another protocol
+
+	// After the answer began: it is cut off, and this is only logged.
+	Incomplete  // the connection ended inside the body
+	ReadTimeout // silence inside the body
+
+	numKinds
+)
+
+// An Answer is what a client gets in place of an endpoint's answer.
+type Answer struct {
+	Status int
+	Error  string // the type in Proxy-Status (RFC 9209)
+	Reason string // one sentence, for people
+}
+
+var answers = [numKinds]Answer{
+	OK:             {200, "", ""},
+	NotReady:       {503, "destination_unavailable", "The proxy has not heard from its store yet."},
+	NoRoute:        {404, "destination_not_found", "Nothing is served under this host and path."},
+	NoEndpoint:     {503, "destination_unavailable", "No endpoint of the service takes requests."},
+	BadRequest:     {400, "http_request_error", "The body of the request is malformed."},
+	BadVersion:     {505, "http_request_error", "This version of HTTP is not spoken here."},
+	MethodDenied:   {405, "http_request_denied", "The method is not allowed here."},
+	BodyTimeout:    {408, "http_request_error", "The body of the request did not arrive in time."},
+	ClientGone:     {499, "http_request_error", "The client went away."},
+	Internal:       {500, "proxy_internal_error", "The proxy failed."},
+	NotProxied:     {502, "proxy_configuration_error", "The endpoint speaks a protocol that is not proxied."},
+	NoDescriptor:   {503, "proxy_internal_error", "The proxy is out of file descriptors."},
+	Refused:        {502, "connection_refused", "The endpoint refused the connection."},
+	Unroutable:     {502, "destination_ip_unroutable", "There is no route to the endpoint."},
+	NoName:         {502, "dns_error", "The endpoint's host name could not be resolved."},
+	ConnectTimeout: {504, "connection_timeout", "Connecting to the endpoint took too long."},
+	TLSFailed:      {502, "tls_protocol_error", "The TLS handshake with the endpoint failed."},
+	TLSCertificate: {502, "tls_certificate_error", "The endpoint's certificate is not trusted."},
+	Terminated:     {502, "connection_terminated", "The endpoint closed the connection without an answer."},
+	Silent:         {504, "http_response_timeout", "The endpoint did not answer in time."},
+	BadResponse:    {502, "http_protocol_error", "The endpoint's answer is malformed."},
+	HeadTooLarge:   {502, "http_response_header_section_size", "The head of the endpoint's answer is too large."},
+	UpgradeFailed:  {502, "http_upgrade_failed", "The endpoint switched to a protocol that was not asked for."},
+	Incomplete:     {502, "http_response_incomplete", "The endpoint's answer broke off."},
+	ReadTimeout:    {504, "connection_read_timeout", "The endpoint fell silent inside its answer."},
+}
+
+// OfEndpoint reports that it was the endpoint that failed, and neither the
+// client nor the proxy.
+func (k Kind) OfEndpoint() bool { return k >= Refused }
+
+// Answer is what the client gets.
+func (k Kind) Answer() Answer { return answers[k] }
+
+// ProxyStatus is the value of the Proxy-Status field (RFC 9209).
+func (a Answer) ProxyStatus() string {
+	return `muster; error=` + a.Error + `; details="` + a.Reason + `"`
+}

@@ -1,0 +1,27 @@
+package balance
+
+import "time"
+
+// A Record is one request as the access log shows it.
+type Record struct {
+	Time      time.Time // when its head had been read
+	Client    string    // address without port
+	Method    string
+	Target    string // as sent, query included
+	Proto     string // HTTP/1.1
+	Host      string
+	Referer   string
+	UserAgent string
+	RequestID string
+
+	Status    int   // 0: the client went away before an answer
+	Bytes     int64 // of the answer's body
+	Duration  time.Duration
+	FirstByte time.Duration // until the answer's head; 0: none came
+
+	Service  string
+	Endpoint string // ID of the endpoint that was tried last
+	Addr     string // its address
+	Tries    int
+	Why      Kind // OK where an endpoint's answer was passed on whole
+}

@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"muster/catalog"
+	"muster/proxy/balance"
+)
+
+// An upstreamKey is what an endpoint's running state is kept by, through every
+// plan.
+type upstreamKey struct{ service, id, addr, proto string }
+
+// An upstream is the running state of an endpoint, and the last update whose
+// plan had it.
+type upstream struct {
+	*balance.Upstream
+	endpoint *catalog.Endpoint
+	update   uint64
+}
+
+// A service is what was built for one service of the plan.
+type service struct {
+	plan      Service
+	stats     *balance.Stats
+	upstreams []*upstream // of plan.Endpoints, in their order
+	built     *balance.Service
+	number    int // in the table
+}
+
+// swap puts the table of plan in force. What did not change since the plan
+// before is taken over as it is.
+func (p *Proxy) swap(plan *Plan) {
+	p.updates++
+	built := make([]*balance.Service, len(plan.Services))
+	order := make([]*service, len(plan.Services))
+	same := len(plan.Services) == len(p.order) && p.routes != nil
+	for i := range plan.Services {
+		s := p.service(&plan.Services[i], i)
+		same = same && s == p.order[i]
+		order[i], built[i] = s, s.built
+	}
+	p.order = order
+	if !same {
+		p.renumber()
+	}
+	if !same || !sameRoutes(plan.Routes, p.plan.Routes) {
+		p.routes = balance.NewRoutes(p.targets(plan))
+	}
+	p.table.Store(balance.NewTable(plan.Ready, p.routes, built))
+	p.sweep()
+}
+
+func sameRoutes(a, b []Route) bool {
+	return slices.EqualFunc(a, b, func(a, b Route) bool { return a.Route == b.Route && a.Service == b.Service })
+}
+
+// renumber counts the services as they now stand, and takes out those that are
+// not there any more.
+func (p *Proxy) renumber() {
+	for _, s := range p.services {
+		s.number = -1
+	}
+	for i, s := range p.order {
+		s.number = i
+	}
+	maps.DeleteFunc(p.services, func(_ string, s *service) bool {
+		if s.number >= 0 {
+			return false
+		}
+		for _, u := range s.upstreams {
+			p.leave(u)
+		}
+		return true
+	})
+}
+
+// targets are the routes of plan; one whose service is not in it leads nowhere.
+func (p *Proxy) targets(plan *Plan) []balance.Target {
+	targets := make([]balance.Target, 0, len(plan.Routes))
+	for _, r := range plan.Routes {
+		if s := p.services[r.Service]; s != nil {
+			targets = append(targets, balance.Target{Route: r.Route, Service: s.number})
+		}
+	}
+	return targets
+}
+
+// service returns what is built for s, which stands at place i: what is there,
+// if it is the same.
+func (p *Proxy) service(s *Service, i int) *service {
+	var is *service
+	if i < len(p.order) && p.order[i].plan.Name == s.Name {
+		is = p.order[i]
+	} else {
+		is = p.services[s.Name]
+	}
+	switch {
+	case is == nil:
+		is = &service{stats: new(balance.Stats)}
+		p.services[s.Name] = is
+		p.build(is, s)
+	case !sameService(&is.plan, s):
+		p.build(is, s)
+	default:
+		is.plan = *s
+	}
+	return is
+}
+
+func sameService(a, b *Service) bool {
+	return a.Timeout == b.Timeout && a.Health == b.Health && sameEndpoints(a.Endpoints, b.Endpoints)
+}
+
+func sameEndpoints(a, b []*catalog.Endpoint) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+// build makes s anew from plan, with the upstreams that are there.
+func (p *Proxy) build(s *service, plan *Service) {
+	before := s.upstreams
+	sameProbe := s.plan.Health == plan.Health
+	s.upstreams = make([]*upstream, len(plan.Endpoints))
+	members := make([]balance.Member, len(plan.Endpoints))
+	i := 0 // in before: where this endpoint would stand if nothing but it changed
+	for j, e := range plan.Endpoints {
+		var u *upstream
+		switch {
+		case i < len(before) && before[i].endpoint == e:
+			u = before[i]
+			i++
+		case i+1 < len(before) && before[i+1].endpoint == e: // the one before left
+			u = before[i+1]
+			i += 2
+		default:
+			u = p.upstream(plan.Name, e)
+			if j+1 >= len(plan.Endpoints) || i >= len(before) || before[i].endpoint != plan.Endpoints[j+1] {
+				i++
+			}
+		}
+		if u.endpoint != e || !sameProbe || u.State() == balance.Leaving {
+			u.endpoint = e
+			u.SetState(stateOf(e.State))
+			p.probes.set(u.Upstream, cmp.Or(e.Health, plan.Health))
+		}
+		u.update = p.updates
+		s.upstreams[j] = u
+		members[j] = balance.Member{Upstream: u.Upstream, Weight: e.Weight}
+	}
+	for _, u := range before {
+		if u.update != p.updates {
+			p.leave(u)
+		}
+	}
+	s.plan = *plan
+	s.built = balance.NewService(plan.Name, s.stats, members)
+	s.built.Connect = cmp.Or(plan.Timeout.Connect, time.Second)
+	s.built.Response = cmp.Or(plan.Timeout.Response, 30*time.Second)
+}
+
+// upstream returns the running state of e, which may be there already, or still.
+func (p *Proxy) upstream(service string, e *catalog.Endpoint) *upstream {
+	key := upstreamKey{service, e.ID, e.Addr, e.Proto}
+	u := p.upstreams[key]
+	if u == nil {
+		u = &upstream{Upstream: balance.NewUpstream(service, e.ID, e.Addr, e.Proto)}
+		p.upstreams[key] = u
+	}
+	return u
+}
+
+func stateOf(s catalog.State) balance.State {
+	switch s {
+	case catalog.Starting:
+		return balance.Starting
+	case catalog.Draining:
+		return balance.Draining
+	}
+	return balance.Up
+}
+
+// leave takes an upstream out: what runs on it goes on.
+func (p *Proxy) leave(u *upstream) {
+	u.SetState(balance.Leaving)
+	p.probes.set(u.Upstream, nil)
+	p.leaving = append(p.leaving, u)
+}
+
+// sweep forgets the upstreams that left and have nothing running any more.
+func (p *Proxy) sweep() {
+	p.leaving = slices.DeleteFunc(p.leaving, func(u *upstream) bool {
+		if u.State() != balance.Leaving {
+			return true // it came back
+		}
+		if !u.Idle() {
+			return false
+		}
+		p.engine.Forget(u.Upstream)
+		delete(p.upstreams, upstreamKey{u.Service, u.ID, u.Addr, u.Proto})
+		return true
+	})
+}

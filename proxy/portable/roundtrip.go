@@ -1,0 +1,215 @@
+// This file runs once per request.
+
+package portable
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"muster/proxy/balance"
+)
+
+// streamSilence is how long an endpoint may be silent inside an event stream.
+const streamSilence = time.Hour
+
+// A failure is the error of a request that no upstream answered.
+type failure struct{ kind balance.Kind }
+
+func (f failure) Error() string { return f.kind.Answer().Reason }
+
+// RoundTrip sends the request to one upstream after another, as long as package
+// balance says so.
+func (e *Engine) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r.Context())
+	move := balance.Move{To: x.attempts.First(), Kind: balance.NoEndpoint}
+	for {
+		if move.To == nil {
+			return nil, failure{move.Kind}
+		}
+		if x.attempts.Tries() > 1 {
+			x.service.Stats.Retry()
+		}
+		res, f := x.send(r, move)
+		if f.Kind == balance.OK {
+			return res, nil
+		}
+		x.release(f.Kind.OfEndpoint())
+		move = x.attempts.Next(f)
+	}
+}
+
+// send makes one attempt.
+func (x *exchange) send(r *http.Request, move balance.Move) (*http.Response, balance.Failure) {
+	u := move.To
+	u.Begin()
+	x.upstream = u
+	x.record.Endpoint, x.record.Addr = u.ID, u.Addr
+	t := &try{began: time.Now(), silence: x.service.Response, client: r.Context()}
+	x.try = t
+	if u.Proto != "" && u.Proto != "http" && u.Proto != "https" {
+		return nil, balance.Failure{Kind: balance.NotProxied, BodyKept: x.body.whole()}
+	}
+	pool := x.engine.pool(u)
+	transport := pool.reuse
+	if move.Fresh {
+		transport = pool.fresh
+	}
+	res, err := transport.RoundTrip(t.request(r, x, pool.scheme, u.Addr))
+	if err != nil {
+		t.end()
+		kind := x.body.problem()
+		if kind == balance.OK {
+			kind = t.classify(err)
+		}
+		return nil, balance.Failure{
+			Kind: kind, Written: t.wrote(), Answered: t.answered.Load(), Reused: t.reused, BodyKept: x.body.whole(),
+		}
+	}
+	t.stop()
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return res, balance.Failure{}
+	}
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); kind == "text/event-stream" {
+		t.silence = streamSilence
+	}
+	res.Body = &answer{res.Body, x}
+	return res, balance.Failure{}
+}
+
+// A try is one attempt as it looks from the wire. The hooks of httptrace run on
+// the goroutines of a transport.
+type try struct {
+	began   time.Time
+	silence time.Duration
+	client  context.Context
+	cancel  context.CancelCauseFunc
+	timer   *time.Timer // ends the attempt when the upstream is silent
+	sent    *sending
+
+	// Set by GotConn, on the goroutine that called RoundTrip.
+	conn   *conn
+	start  int64 // bytes written to conn before
+	reused bool
+
+	answered atomic.Bool
+	silent   atomic.Bool
+	headDone atomic.Bool
+}
+
+var (
+	errSilent = errors.New("the upstream is silent")
+	errAgain  = errors.New("a transport may not repeat a request by itself")
+)
+
+// request is what the transport is given.
+func (t *try) request(r *http.Request, x *exchange, scheme, addr string) *http.Request {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	t.cancel = cancel
+	t.timer = time.AfterFunc(time.Hour, func() {
+		t.silent.Store(true)
+		cancel(errSilent)
+	})
+	t.timer.Stop()
+	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              t.gotConn,
+		WroteRequest:         t.wroteRequest,
+		GotFirstResponseByte: t.firstByte,
+	}))
+	url := *r.URL
+	url.Scheme, url.Host = scheme, addr
+	out.URL = &url
+	out.Body, out.GetBody = nil, nil
+	if x.body != nil {
+		t.sent = &sending{body: x.body}
+		out.Body = t.sent
+	}
+	return out
+}
+
+// gotConn notes what carries the attempt. A transport that calls it again wants
+// to repeat the request by itself: that is not its decision, unless nothing was
+// written.
+func (t *try) gotConn(info httptrace.GotConnInfo) {
+	c := counted(info.Conn)
+	if t.wrote() {
+		c.refuse.Store(true)
+		t.cancel(errAgain)
+		return
+	}
+	t.conn, t.start, t.reused = c, c.written.Load(), info.Reused
+}
+
+// wrote reports that a byte of the request went out.
+func (t *try) wrote() bool { return t.conn != nil && t.conn.written.Load() > t.start }
+
+func (t *try) wroteRequest(info httptrace.WroteRequestInfo) {
+	if info.Err == nil && !t.headDone.Load() {
+		t.timer.Reset(t.silence)
+		if t.headDone.Load() {
+			t.timer.Stop()
+		}
+	}
+}
+
+func (t *try) firstByte() {
+	t.answered.Store(true)
+	t.heard()
+}
+
+// heard starts the time anew in which the rest of the head has to come.
+func (t *try) heard() {
+	if t.timer.Stop() {
+		t.timer.Reset(t.silence)
+	}
+}
+
+// stop ends the wait for a head.
+func (t *try) stop() {
+	t.headDone.Store(true)
+	t.timer.Stop()
+}
+
+// end gives up what the attempt holds.
+func (t *try) end() {
+	if t.cancel == nil {
+		return
+	}
+	t.stop()
+	if t.sent != nil {
+		t.sent.Close()
+	}
+	t.cancel(context.Canceled)
+}
+
+// An answer is the body of an upstream's answer. The time that counts as silence
+// runs only while it is being read from.
+type answer struct {
+	io.ReadCloser
+	x *exchange
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	t := a.x.try
+	t.timer.Reset(t.silence)
+	n, err := a.ReadCloser.Read(p)
+	t.timer.Stop()
+	if err != nil && err != io.EOF && a.x.record.Why == balance.OK {
+		switch {
+		case t.silent.Load():
+			a.x.record.Why = balance.ReadTimeout
+		case t.client.Err() != nil:
+			a.x.record.Why = balance.ClientGone
+		case a.x.body.problem() != balance.OK:
+			a.x.record.Why = a.x.body.problem()
+		default:
+			a.x.record.Why = balance.Incomplete
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,83 @@
+// This file runs once per request.
+
+package portable
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// writeTimeout is how long a client may take no byte of its answer.
+const writeTimeout = 30 * time.Second
+
+// discardTimeout is how long the rest of a request is read after its answer
+// was complete, so that the answer is not lost to a reset.
+const discardTimeout = time.Second
+
+// A writer is the way to the client. It counts what was written, lets a client
+// that reads nothing not wait for ever, and keeps net/http from adding to the
+// answer.
+type writer struct {
+	http.ResponseWriter
+	rc      *http.ResponseController
+	x       *exchange
+	proto10 bool // HTTP/1.0 has no interim answers
+	expect  bool // the client asked for a 100
+
+	status int
+	bytes  int64
+}
+
+// Unwrap is for http.ResponseController.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *writer) WriteHeader(code int) {
+	if code < 200 && code != http.StatusSwitchingProtocols {
+		w.interim(code)
+		return
+	}
+	h := w.Header()
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // not to be guessed
+	}
+	if w.status == 0 {
+		w.status = code
+		w.x.record.FirstByte = time.Since(w.x.record.Time)
+	}
+	w.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// interim passes a 1xx on to clients that can read it.
+func (w *writer) interim(code int) {
+	if w.x.try != nil {
+		w.x.try.heard()
+	}
+	if w.proto10 || code == http.StatusContinue && !w.expect {
+		return
+	}
+	removeHopByHop(w.Header())
+	w.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	w.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// FlushError is for http.ResponseController.
+func (w *writer) FlushError() error { return w.rc.Flush() }
+
+// done is called when nothing more is written. What is left of the request's
+// body is discarded by net/http, but not waited for.
+func (w *writer) done(b *body) {
+	if b != nil && b.end() && !w.x.tunnel {
+		w.rc.SetReadDeadline(time.Now().Add(discardTimeout))
+	}
+}
+
+var _ io.Writer = (*writer)(nil)

@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"muster/proxy/portable"
+)
+
+// relistenInterval is how often a listener that could not be opened later is
+// tried again.
+const relistenInterval = time.Second
+
+// Listen opens the plan's listeners that are not open yet; clients can connect
+// from then on, but wait for Run. One that can't be opened is an error, and
+// then none of them is open.
+func (p *Proxy) Listen() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, l := range p.plan.Listeners {
+		if p.open[l.Bind] == nil {
+			errs = append(errs, p.listen(l))
+		}
+	}
+	err := errors.Join(errs...)
+	if err != nil {
+		for bind, l := range p.open {
+			l.socket.Close()
+			delete(p.open, bind)
+		}
+	}
+	return err
+}
+
+// Addrs are the addresses that are open, in the plan's order.
+func (p *Proxy) Addrs() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	addrs := []string{} // JSON shows a list
+	for _, l := range p.plan.Listeners {
+		if open := p.open[l.Bind]; open != nil {
+			addrs = append(addrs, open.socket.Addr().String())
+		}
+	}
+	return addrs
+}
+
+// Run opens the plan's listeners, where [Proxy.Listen] has not, and serves until
+// ctx ends: then it stops accepting, lets running requests finish for the drain
+// time and returns nil. A listener that can't be opened at the start is an
+// error; one that a later plan adds is logged and tried again. Run is called
+// once.
+func (p *Proxy) Run(ctx context.Context) error {
+	if err := p.Listen(); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	wg.Go(p.access.run)
+	probing, stopProbing := context.WithCancel(ctx)
+	wg.Go(func() { p.probes.run(probing) })
+
+	p.serve(ctx)
+
+	stopProbing()
+	p.engine.Close()
+	p.access.close()
+	wg.Wait()
+	return nil
+}
+
+// serve keeps the listeners as the plan says until ctx ends and they are drained.
+func (p *Proxy) serve(ctx context.Context) {
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	for {
+		var again <-chan time.Time
+		if !p.relist(ctx, &serving) {
+			again = time.After(relistenInterval)
+		}
+		select {
+		case <-p.relisten:
+		case <-again:
+		case <-ctx.Done():
+			p.mu.Lock()
+			for bind, l := range p.open {
+				l.close()
+				delete(p.open, bind)
+			}
+			p.mu.Unlock()
+			return
+		}
+	}
+}
+
+// relist opens, closes and starts listeners so that they are as in the plan. It
+// reports whether they are.
+func (p *Proxy) relist(ctx context.Context, serving *sync.WaitGroup) (ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ok = true
+	for bind, l := range p.open {
+		if !slices.ContainsFunc(p.plan.Listeners, func(l Listener) bool { return l.Bind == bind }) {
+			p.log.Info("listener closed", "bind", bind)
+			l.close()
+			delete(p.open, bind)
+		}
+	}
+	for _, plan := range p.plan.Listeners {
+		l := p.open[plan.Bind]
+		if l == nil {
+			if err := p.listen(plan); err != nil {
+				ok = false
+				if p.failing[plan.Bind] != err.Error() {
+					p.failing[plan.Bind] = err.Error()
+					p.log.Error("listener not open, trying again", "bind", plan.Bind, "err", err)
+				}
+				continue
+			}
+			delete(p.failing, plan.Bind)
+			l = p.open[plan.Bind]
+		}
+		if l.stop != nil && sameSettings(l.plan, plan) {
+			continue
+		}
+		p.start(ctx, serving, l, plan)
+	}
+	return ok
+}
+
+func sameSettings(a, b Listener) bool { return a.Timeout == b.Timeout && a.Limits == b.Limits }
+
+// start serves l with the settings of plan. Whoever served it before goes on
+// with the connections it has, and drains.
+func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener, plan Listener) {
+	if l.stop == nil {
+		serving.Go(func() { l.accept(p.log) })
+		p.log.Info("listening", "addr", l.socket.Addr(), "source", plan.Source)
+	} else {
+		l.stop()
+	}
+	ctx, l.stop = context.WithCancel(ctx)
+	l.plan = plan
+	share := l.share()
+	serving.Go(func() {
+		err := p.engine.Serve(ctx, share, portable.Listener{
+			Header: plan.Timeout.Header, Body: plan.Timeout.Body, Idle: plan.Timeout.Idle, Head: plan.Limits.Head, Drain: p.drain,
+		})
+		if err != nil {
+			p.log.Error("listener ended", "bind", plan.Bind, "err", err)
+		}
+	})
+}
+
+// listen opens one listener.
+func (p *Proxy) listen(plan Listener) error {
+	socket, err := net.Listen("tcp", plan.Bind)
+	if err == nil {
+		p.open[plan.Bind] = newListener(socket, plan)
+		return nil
+	}
+	source := cmp.Or(plan.Source, "default")
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen on %q (%s): another process has this port: stop it or choose another address: %w", plan.Bind, source, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listen on %q (%s): ports below 1024 need a privilege: choose another port or give the process CAP_NET_BIND_SERVICE: %w", plan.Bind, source, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("listen on %q (%s): no interface of this machine has the address: %w", plan.Bind, source, err)
+	}
+	return fmt.Errorf("listen on %q (%s): %w", plan.Bind, source, err)
+}
