@@ -109,3 +109,13 @@ func (l *logbook) count(part string) int {
 }
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// openOnly opens a store that the caller closes.
+func openOnly(t testing.TB, url string) *etcd.Store {
+	t.Helper()
+	s, err := etcd.Open(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

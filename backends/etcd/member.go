@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -40,7 +41,11 @@ func (m *member) conn(ctx context.Context) (*grpc.ClientConn, error) {
 		return nil, ctx.Err()
 	}
 	if m.client != nil {
-		return m.client.ActiveConnection(), nil
+		conn := m.client.ActiveConnection()
+		if conn.GetState() == connectivity.TransientFailure {
+			conn.ResetConnectBackoff() // whoever calls has waited enough
+		}
+		return conn, nil
 	}
 	// The client keeps its context for ever, so ctx may end it only now.
 	life, end := context.WithCancel(context.Background())

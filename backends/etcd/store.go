@@ -19,6 +19,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"muster/backends"
 )
 
 // answerWithin is how long a member may take to answer before it is given up
@@ -45,6 +47,8 @@ type Config struct {
 	// Log is told when trouble starts and when it ends; nil means nobody.
 	Log *slog.Logger
 }
+
+var _ backends.Store = (*Store)(nil)
 
 // A Store is etcd behind one or several addresses. All methods may be called at
 // the same time, but Close.

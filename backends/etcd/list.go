@@ -1,0 +1,95 @@
+package etcd
+
+import (
+	"context"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+
+	"muster/backends"
+)
+
+const (
+	// pageSize costs no more than asking for all at once, and keeps an answer
+	// small enough to come within pageWithin.
+	pageSize   = 10_000
+	pageWithin = 10 * time.Second
+)
+
+func fromEtcd(kv *mvccpb.KeyValue) backends.KV {
+	return backends.KV{
+		Key: string(kv.Key), Value: string(kv.Value),
+		Created: kv.CreateRevision, Modified: kv.ModRevision, Lease: kv.Lease,
+	}
+}
+
+func (s span) request(revision int64) *etcdserverpb.RangeRequest {
+	return &etcdserverpb.RangeRequest{Key: []byte(s.from), RangeEnd: []byte(s.to), Revision: revision, Limit: pageSize}
+}
+
+// list reads all spans as they are at one revision. It begins again if that
+// revision is compacted while it reads.
+func list(ctx context.Context, conn *grpc.ClientConn, all []span) ([]backends.KV, int64, error) {
+	kv := etcdserverpb.NewKVClient(conn)
+	for {
+		kvs, revision, err := listOnce(ctx, kv, all)
+		if !is(err, rpctypes.ErrGRPCCompacted) {
+			return kvs, revision, err
+		}
+	}
+}
+
+func listOnce(ctx context.Context, kv etcdserverpb.KVClient, all []span) (kvs []backends.KV, revision int64, err error) {
+	for from := 0; from < len(all); from += maxOps {
+		part := all[from:min(from+maxOps, len(all))]
+		txn := &etcdserverpb.TxnRequest{}
+		for _, s := range part {
+			txn.Success = append(txn.Success, &etcdserverpb.RequestOp{
+				Request: &etcdserverpb.RequestOp_RequestRange{RequestRange: s.request(revision)},
+			})
+		}
+		var resp *etcdserverpb.TxnResponse
+		err := timed(ctx, pageWithin, func(ctx context.Context) (err error) {
+			resp, err = kv.Txn(ctx, txn)
+			return err
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		if revision == 0 {
+			revision = resp.Header.Revision
+		}
+		for i, s := range part {
+			page := resp.Responses[i].GetResponseRange()
+			for {
+				for _, found := range page.Kvs {
+					if s.wants(string(found.Key)) {
+						kvs = append(kvs, fromEtcd(found))
+					}
+				}
+				if !page.More {
+					break
+				}
+				next := s
+				next.from = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
+				err := timed(ctx, pageWithin, func(ctx context.Context) (err error) {
+					page, err = kv.Range(ctx, next.request(revision))
+					return err
+				})
+				if err != nil {
+					return nil, 0, err
+				}
+			}
+		}
+	}
+	return kvs, revision, nil
+}
+
+func timed(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(withLeader(ctx))
+}

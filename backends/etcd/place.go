@@ -1,0 +1,184 @@
+package etcd
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"muster/backends"
+)
+
+// A place is where a watch is in etcd's history: what was yielded, up to which
+// revision, and what is held back.
+type place struct {
+	spans    []span
+	known    bool    // false: nothing of what follows counts, list
+	revision int64   // the newest heard of
+	safe     int64   // every span has come at least up to here
+	seen     []int64 // by span, the revision of its newest event, or of the list
+	keys     int     // how many there are
+	last     event   // the newest that was yielded
+
+	parts map[int64][]*mvccpb.Event // by watch ID, fragments of a response that is not whole
+	held  map[int]*batch            // by group, what waits for the group's other spans
+	asked bool                      // for progress, because of held
+}
+
+// An event is a key as it was put, or that it was deleted, at a revision.
+type event struct {
+	backends.KV
+	deleted bool
+}
+
+// lose forgets the place: the next thing is a list.
+func (p *place) lose() { p.known = false }
+
+// listed is the place after a list.
+func (p *place) listed(kvs []backends.KV, revision int64) {
+	*p = place{spans: p.spans, known: true, revision: revision, safe: revision, keys: len(kvs)}
+	p.seen = slices.Repeat([]int64{revision}, len(p.spans))
+	for _, kv := range kvs {
+		if kv.Modified > p.last.Modified {
+			p.last = event{KV: kv}
+		}
+	}
+	p.fresh()
+}
+
+// fresh forgets what only one stream knew.
+func (p *place) fresh() {
+	p.parts = make(map[int64][]*mvccpb.Event)
+	p.held = make(map[int]*batch)
+	p.asked = false
+}
+
+// still asks etcd for proof that it is the one we followed: the last key we know
+// of, at its own revision. A wiped etcd that has come as far again shows another
+// one. false means to list, which few keys are in any case.
+func (p *place) still(ctx context.Context, kv etcdserverpb.KVClient) (bool, error) {
+	resume := p.known && p.keys >= fewKeys && len(p.held) == 0
+	req := &etcdserverpb.RangeRequest{Key: []byte(p.spans[0].from), CountOnly: true} // does it answer?
+	if resume {
+		req = &etcdserverpb.RangeRequest{Key: []byte(p.last.Key), Revision: p.last.Modified}
+	}
+	resp, err := kv.Range(ctx, req)
+	switch {
+	case is(err, rpctypes.ErrGRPCCompacted), is(err, rpctypes.ErrGRPCFutureRev):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !resume || resp.Header.Revision < p.safe:
+		return false, nil
+	case p.last.deleted:
+		resume = len(resp.Kvs) == 0
+	default:
+		resume = len(resp.Kvs) == 1 && fromEtcd(resp.Kvs[0]) == p.last.KV
+	}
+	if resume {
+		p.fresh()
+	}
+	return resume, nil
+}
+
+// take moves on by one response, and returns what may be yielded of it.
+// needProgress says that more may be yielded after etcd says where it stands.
+func (p *place) take(r *etcdserverpb.WatchResponse) (c backends.Change, needProgress bool) {
+	out := newBatch()
+	switch {
+	case r.WatchId < 0: // an answer to askProgress: every watch is there
+		p.revision = max(p.revision, r.Header.Revision)
+		p.safe = max(p.safe, r.Header.Revision)
+		for group, b := range p.held {
+			if b.newest <= r.Header.Revision {
+				out.merge(b)
+				delete(p.held, group)
+			}
+		}
+		p.asked = false
+	case r.Fragment:
+		p.parts[r.WatchId] = append(p.parts[r.WatchId], r.Events...)
+	default:
+		events := append(p.parts[r.WatchId], r.Events...)
+		delete(p.parts, r.WatchId)
+		p.add(int(r.WatchId-1), events, out)
+	}
+	if needProgress = len(p.held) > 0 && !p.asked; needProgress {
+		p.asked = true
+	}
+	c = out.change()
+	c.Revision = p.revision
+	return c, needProgress
+}
+
+// add puts a span's events, which are whole revisions, into out, or holds them
+// back until the other spans of its group are known to be as far.
+func (p *place) add(i int, events []*mvccpb.Event, out *batch) {
+	if i < 0 || i >= len(p.spans) || len(events) == 0 {
+		return
+	}
+	s := p.spans[i]
+	alone := !slices.ContainsFunc(p.spans, func(o span) bool { return o.group == s.group && o.from != s.from })
+	into := out
+	if !alone {
+		if into = p.held[s.group]; into == nil {
+			into = newBatch()
+		}
+	}
+	for _, e := range events {
+		revision := e.Kv.ModRevision
+		if revision <= p.seen[i] || !s.wants(string(e.Kv.Key)) {
+			continue
+		}
+		ev := event{KV: fromEtcd(e.Kv), deleted: e.Type == mvccpb.Event_DELETE}
+		into.add(ev)
+		switch {
+		case ev.deleted:
+			p.keys--
+		case e.Kv.Version == 1:
+			p.keys++
+		}
+		if revision >= p.last.Modified {
+			p.last = ev
+		}
+	}
+	newest := events[len(events)-1].Kv.ModRevision
+	p.seen[i] = max(p.seen[i], newest)
+	if len(p.spans) == 1 {
+		p.safe = max(p.safe, newest)
+	}
+	if alone || len(into.events) == 0 {
+		p.revision = max(p.revision, newest)
+		return
+	}
+	p.held[s.group] = into
+}
+
+// A batch is the newest event of each key.
+type batch struct {
+	events map[string]event
+	newest int64 // revision
+}
+
+func newBatch() *batch { return &batch{events: make(map[string]event)} }
+
+func (b *batch) add(e event) {
+	b.events[e.Key] = e
+	b.newest = max(b.newest, e.Modified)
+}
+
+func (b *batch) merge(o *batch) { maps.Copy(b.events, o.events) }
+
+func (b *batch) change() (c backends.Change) {
+	for _, key := range slices.Sorted(maps.Keys(b.events)) {
+		if e := b.events[key]; e.deleted {
+			c.Deleted = append(c.Deleted, key)
+		} else {
+			c.Put = append(c.Put, e.KV)
+		}
+	}
+	return c
+}

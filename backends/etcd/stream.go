@@ -1,0 +1,119 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+)
+
+var (
+	errSilent    = fmt.Errorf("no answer for %v", answerWithin)
+	errCompacted = errors.New("compacted")
+)
+
+// A stream is one open watch stream of a member, with one watch per span. The
+// watch's ID is the span's index plus one.
+type stream struct {
+	cancel    context.CancelFunc
+	grpc      etcdserverpb.Watch_WatchClient
+	responses chan *etcdserverpb.WatchResponse // unbuffered: who reads slowly makes etcd wait
+	err       error                            // why responses was closed
+	early     []*etcdserverpb.WatchResponse    // what came before every watch was created
+}
+
+// openStream watches all from revision on, and returns when etcd has agreed to
+// each, for at most answerWithin.
+func openStream(ctx context.Context, conn *grpc.ClientConn, all []span, revision int64) (*stream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(answerWithin, cancel)
+	s := &stream{cancel: cancel, responses: make(chan *etcdserverpb.WatchResponse)}
+	var err error
+	if s.grpc, err = etcdserverpb.NewWatchClient(conn).Watch(withLeader(ctx)); err != nil {
+		close(s.responses)
+	} else {
+		go s.receive(ctx)
+		err = s.create(all, revision)
+	}
+	if !late.Stop() {
+		err = errSilent
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *stream) create(all []span, revision int64) error {
+	for i, span := range all {
+		// The reason of a failed Send comes with receive.
+		_ = s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
+			CreateRequest: &etcdserverpb.WatchCreateRequest{
+				Key: []byte(span.from), RangeEnd: []byte(span.to), StartRevision: revision,
+				WatchId: int64(i + 1), Fragment: true,
+			},
+		}})
+	}
+	for created := 0; created < len(all); {
+		r, ok := <-s.responses
+		switch {
+		case !ok:
+			return s.err
+		case r.Canceled:
+			return canceled(r)
+		case r.Created:
+			created++
+		default:
+			s.early = append(s.early, r)
+		}
+	}
+	return nil
+}
+
+// canceled is why etcd ended a watch.
+func canceled(r *etcdserverpb.WatchResponse) error {
+	if r.CompactRevision != 0 {
+		return errCompacted
+	}
+	return &canceledError{r.CancelReason}
+}
+
+type canceledError struct{ reason string }
+
+func (e *canceledError) Error() string { return "watch canceled: " + e.reason }
+
+// receive hands on what comes until the stream ends.
+func (s *stream) receive(ctx context.Context) {
+	defer close(s.responses)
+	for {
+		r, err := s.grpc.Recv()
+		if err != nil {
+			s.err = err
+			return
+		}
+		select {
+		case s.responses <- r:
+		case <-ctx.Done():
+			s.err = ctx.Err()
+			return
+		}
+	}
+}
+
+// askProgress makes etcd say at which revision every watch is, once all are.
+func (s *stream) askProgress() {
+	_ = s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
+		ProgressRequest: &etcdserverpb.WatchProgressRequest{},
+	}})
+}
+
+// close ends the stream and waits for receive.
+func (s *stream) close() {
+	s.cancel()
+	for range s.responses { //nolint:revive // until it is closed
+	}
+}
