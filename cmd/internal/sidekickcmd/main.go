@@ -4,11 +4,13 @@
 package sidekickcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -62,16 +64,21 @@ func exitCode(log *slog.Logger, err error) int {
 }
 
 // A unit tells systemd how its service is doing, if systemd started it.
-type unit struct{ ready bool }
+type unit struct{ ready, stopping bool }
 
 func (u *unit) notify(s sidekick.Status) {
-	state := "STATUS=" + s.State
-	switch {
-	case s.State == sidekick.Draining:
-		state += "\n" + daemon.SdNotifyStopping
-	case s.Announced && !u.ready:
+	text := s.State
+	if why := cmp.Or(s.Trouble, s.Reason); why != "" {
+		text += ": " + strings.ReplaceAll(why, "\n", " ")
+	}
+	state := "STATUS=" + text
+	if s.Announced && !u.ready {
 		u.ready = true
 		state += "\n" + daemon.SdNotifyReady
+	}
+	if s.State == sidekick.Draining && !u.stopping {
+		u.stopping = true
+		state += "\n" + daemon.SdNotifyStopping
 	}
 	_, _ = daemon.SdNotify(false, state) // nobody may listen
 }
