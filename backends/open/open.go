@@ -1,0 +1,92 @@
+// Package open opens a store by name: by URL, as muster's -store has it, or by
+// what confd's options say. It is the one place that knows every store.
+package open
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"muster/backends"
+	"muster/backends/env"
+	"muster/backends/etcd"
+	"muster/backends/file"
+	"muster/internal/near"
+)
+
+// ErrNone is what URL returns for "none": the user wants no store at all.
+var ErrNone = errors.New("no store")
+
+// ErrScheme is why a URL names no store: a wrong argument, not a store that is
+// away.
+var ErrScheme = errors.New("unknown store")
+
+// ErrBackend is why Confd opens no store of that name; the words are confd's.
+var ErrBackend = errors.New("Invalid backend")
+
+var schemes = []string{"etcd", "etcds", "file", "env", "none"}
+
+// URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
+// file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
+	scheme, _, ok := strings.Cut(rawurl, ":")
+	switch {
+	case rawurl == "none" || rawurl == "none:":
+		return nil, ErrNone
+	case rawurl == "env" || rawurl == "env:":
+		return env.New(env.Config{Environ: os.Environ}), nil
+	case ok && (scheme == "etcd" || scheme == "etcds"):
+		return etcd.Open(rawurl, log)
+	case ok && scheme == "file":
+		return file.Open(rawurl)
+	}
+	return nil, fmt.Errorf("%w %q: %s", ErrScheme, rawurl, hint(scheme, ok))
+}
+
+func hint(scheme string, isURL bool) string {
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, file:PATH, env: or none"
+	if !isURL {
+		return want
+	}
+	if miss := near.Miss(scheme, schemes); miss != "" && miss != scheme {
+		return fmt.Sprintf("did you mean %s:? %s", miss, want)
+	}
+	return want
+}
+
+// ConfdConfig are the options of confd that say which store to open.
+type ConfdConfig struct {
+	Backend string // confd's name of it: etcd, etcdv3, file, env, …
+	Nodes   []string
+
+	Files  []string // of file
+	Filter string
+
+	Username, Password string // empty: none is sent
+	CAKeys, Cert, Key  string // PEM files
+	Log                *slog.Logger
+}
+
+// Confd opens the store that c names. Where confd lets keys belong to a prefix by
+// string and not by element, so does this.
+func Confd(c ConfdConfig) (backends.Store, error) {
+	switch c.Backend {
+	case "", "etcd", "etcdv3":
+		if len(c.Nodes) == 0 {
+			return nil, errors.New("etcdclient: no available endpoints")
+		}
+		return etcd.New(etcd.Config{
+			Nodes: c.Nodes, CA: c.CAKeys, Cert: c.Cert, Key: c.Key,
+			User: c.Username, Password: c.Password, Log: c.Log,
+		})
+	case "file":
+		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
+	case "env":
+		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
+	case "consul", "vault", "redis", "zookeeper", "dynamodb", "ssm", "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, file or env", c.Backend)
+	}
+	return nil, ErrBackend
+}
