@@ -1,0 +1,194 @@
+// Package confd is two command lines over package template: [Main] is the
+// original confd's, in its words, and [Template] is "muster template".
+package confd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"muster/backends/open"
+	"muster/cmd/internal/cli"
+	"muster/template"
+)
+
+// compatible is the version of confd whose command line this is.
+const compatible = "0.17.0-dev"
+
+// Main runs confd as args say and returns its exit code. argv0 is how it was
+// called. It handles SIGINT and SIGTERM itself: as in the original they end
+// -onetime as they end any process, and the others with code 0.
+func Main(ctx context.Context, std cli.Std, argv0 string, args []string) int {
+	level := new(slog.LevelVar)
+	log := slog.New(newHandler(std.Err, level, argv0))
+	o, code, ok, err := parse(std, argv0, args)
+	switch {
+	case err != nil:
+		fatal(log, err)
+		return code
+	case !ok:
+		return code
+	case o.Version:
+		fmt.Fprintf(std.Out, "confd %s (Git SHA: %s, Go Version: %s)\n", compatible, revision(), runtime.Version())
+		return cli.Done
+	}
+	l, err := parseLevel(o.LogLevel)
+	if err == nil {
+		level.Set(l)
+		err = run(ctx, std, log, &o)
+	}
+	switch {
+	case errors.Is(err, errSaid):
+		return cli.Failed
+	case err != nil:
+		fatal(log, err)
+		return cli.Failed
+	}
+	return cli.Done
+}
+
+// errSaid is a failure that the log has told already.
+var errSaid = errors.New("told")
+
+// run is confd once it knows its options and its log.
+func run(ctx context.Context, std cli.Std, log *slog.Logger, o *options) error {
+	if err := o.findNodes(ctx, std, log); err != nil {
+		return err
+	}
+	log.Info("Backend set to " + o.Backend)
+	if o.Watch && (o.Backend == "dynamodb" || o.Backend == "ssm") {
+		log.Info(fmt.Sprintf("Watch is not supported for backend %s. Exiting...", o.Backend))
+		return errSaid
+	}
+	if o.Backend == "dynamodb" && o.Table == "" {
+		return errors.New("no DynamoDB table configured")
+	}
+	log.Info("Starting confd")
+	sources := o.Nodes
+	if o.Backend == "file" {
+		sources = o.Files
+	}
+	log.Info("Backend source(s) set to " + strings.Join(sources, ", "))
+	store, err := open.Confd(o.store(log))
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	engine, err := template.New(template.Config{
+		Confdir: o.Confdir, Store: store, Prefix: o.Prefix,
+		Noop: o.Noop, SyncOnly: o.SyncOnly, KeepStage: o.KeepStage,
+		Report: func(ev template.Event) { report(log, ev) },
+	})
+	if err != nil {
+		return err
+	}
+	if o.Onetime {
+		return engine.Once(ctx)
+	}
+	ctx, stop := untilSignal(ctx, log)
+	defer stop()
+	if o.Watch {
+		return engine.Watch(ctx)
+	}
+	// The original takes 0 for "without a pause", which helps nobody.
+	return engine.Every(ctx, max(time.Second, time.Duration(o.Interval)*time.Second))
+}
+
+// store is what backends/open needs to know.
+func (o *options) store(log *slog.Logger) open.ConfdConfig {
+	c := open.ConfdConfig{
+		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter,
+		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Log: log,
+	}
+	if o.BasicAuth {
+		c.Username, c.Password = o.Username, o.Password
+	}
+	return c
+}
+
+// findNodes sets the nodes from DNS, if it is asked to, or to the default.
+func (o *options) findNodes(ctx context.Context, std cli.Std, log *slog.Logger) error {
+	if o.Backend == "env" {
+		return nil
+	}
+	if o.SRVDomain != "" && o.SRVRecord == "" {
+		o.SRVRecord = fmt.Sprintf("_%s._tcp.%s.", o.Backend, o.SRVDomain)
+	}
+	if o.SRVRecord != "" {
+		log.Info("SRV record set to " + o.SRVRecord)
+		_, records, err := net.DefaultResolver.LookupSRV(ctx, "", "", o.SRVRecord)
+		if err != nil {
+			return fmt.Errorf("Cannot get nodes from SRV records %w", err) //lint:ignore ST1005 scripts know these words
+		}
+		o.Nodes = nil
+		for _, r := range records {
+			node := net.JoinHostPort(strings.TrimSuffix(r.Target, "."), fmt.Sprint(r.Port))
+			if o.Backend == "etcd" {
+				node = o.Scheme + "://" + node
+			}
+			o.Nodes = append(o.Nodes, node)
+		}
+	}
+	if len(o.Nodes) > 0 {
+		return nil
+	}
+	switch o.Backend {
+	case "etcd":
+		if peers := std.Getenv("ETCDCTL_PEERS"); peers != "" {
+			o.Nodes = strings.Split(peers, ",")
+		} else {
+			o.Nodes = []string{"http://127.0.0.1:4001"}
+		}
+	case "etcdv3":
+		o.Nodes = []string{"127.0.0.1:2379"}
+	case "consul":
+		o.Nodes = []string{"127.0.0.1:8500"}
+	case "vault":
+		o.Nodes = []string{"http://127.0.0.1:8200"}
+	case "redis":
+		o.Nodes = []string{"127.0.0.1:6379"}
+	case "zookeeper":
+		o.Nodes = []string{"127.0.0.1:2181"}
+	}
+	return nil
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends, and says
+// so. The second ends the process.
+func untilSignal(parent context.Context, log *slog.Logger) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer signal.Stop(signals)
+		select {
+		case s := <-signals:
+			log.Info(fmt.Sprintf("Captured %v. Exiting...", s))
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(); <-done }
+}
+
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}

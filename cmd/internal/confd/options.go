@@ -1,0 +1,183 @@
+package confd
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"muster/cmd/internal/cli"
+)
+
+// options are what confd can be told. A toml name is the key in confd.toml, and
+// those of stores that are not available yet are accepted too.
+type options struct {
+	Backend   string   `toml:"backend"`
+	Nodes     []string `toml:"nodes"`
+	Confdir   string   `toml:"confdir"`
+	Onetime   bool     `toml:"onetime"`
+	Watch     bool     `toml:"watch"`
+	Interval  int      `toml:"interval"`
+	Noop      bool     `toml:"noop"`
+	SyncOnly  bool     `toml:"sync-only"`
+	KeepStage bool     `toml:"keepstagefile"`
+	Prefix    string   `toml:"prefix"`
+	LogLevel  string   `toml:"log-level"`
+	Files     []string `toml:"file"`
+	Filter    string   `toml:"filter"`
+	SRVDomain string   `toml:"srv_domain"`
+	SRVRecord string   `toml:"srv_record"`
+
+	Scheme       string `toml:"scheme"`
+	BasicAuth    bool   `toml:"basic_auth"`
+	Username     string `toml:"username"`
+	Password     string `toml:"password"`
+	ClientCAKeys string `toml:"client_cakeys"`
+	ClientCert   string `toml:"client_cert"`
+	ClientKey    string `toml:"client_key"`
+	Insecure     bool   `toml:"client_insecure"`
+
+	AuthToken string `toml:"auth_token"`
+	AuthType  string `toml:"auth_type"`
+	AppID     string `toml:"app_id"`
+	UserID    string `toml:"user_id"`
+	RoleID    string `toml:"role_id"`
+	SecretID  string `toml:"secret_id"`
+	Path      string `toml:"path"`
+	Table     string `toml:"table"`
+	Separator string `toml:"separator"`
+
+	ConfigFile string `toml:"-"`
+	Version    bool   `toml:"-"`
+}
+
+// builtin are the options when nothing is said.
+func builtin() options {
+	return options{
+		Backend: "etcd", Confdir: "/etc/confd", Interval: 600, Filter: "*", Scheme: "http",
+		ConfigFile: "/etc/confd/confd.toml",
+	}
+}
+
+// flags defines the command line over o, whose values are its defaults.
+func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
+	f := flag.NewFlagSet(argv0, flag.ContinueOnError)
+	f.SetOutput(output)
+	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
+	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
+	str(&o.Backend, "backend", "store: etcd, etcdv3, file or env")
+	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
+	str(&o.Confdir, "confdir", "folder of conf.d and templates")
+	str(&o.ConfigFile, "config-file", "confd's own configuration")
+	boolean(&o.Onetime, "onetime", "render once and exit")
+	boolean(&o.Watch, "watch", "render when keys change")
+	f.IntVar(&o.Interval, "interval", o.Interval, "`seconds` between two passes")
+	boolean(&o.Noop, "noop", "only say what would be changed")
+	boolean(&o.SyncOnly, "sync-only", "run neither check_cmd nor reload_cmd")
+	boolean(&o.KeepStage, "keep-stage-file", "leave the staged files")
+	str(&o.Prefix, "prefix", "replaces the prefix of every resource")
+	str(&o.LogLevel, "log-level", "panic, fatal, error, warn, info, debug or trace (default info)")
+	boolean(&o.Version, "version", "print the version and exit")
+	f.Var(&list{values: &o.Files}, "file", "`path` of a YAML, JSON or TOML file, or a folder of them, for the store file; may be given several times")
+	str(&o.Filter, "filter", "`pattern` of file names in such folders")
+	str(&o.SRVDomain, "srv-domain", "`domain` whose SRV record names the nodes")
+	str(&o.SRVRecord, "srv-record", "SRV `record` that names the nodes")
+	str(&o.Scheme, "scheme", "scheme of nodes found by SRV: http or https")
+	boolean(&o.BasicAuth, "basic-auth", "send username and password")
+	str(&o.Username, "username", "user of the store, with -basic-auth")
+	str(&o.Password, "password", "the user's password")
+	str(&o.ClientCAKeys, "client-ca-keys", "PEM `file` of the CA that signs the store's certificate")
+	str(&o.ClientCert, "client-cert", "PEM `file` of the client's certificate")
+	str(&o.ClientKey, "client-key", "PEM `file` of its key")
+	boolean(&o.Insecure, "client-insecure", "accepted, without effect")
+	str(&o.AuthToken, "auth-token", "vault's token")
+	str(&o.AuthType, "auth-type", "vault's way to log in")
+	str(&o.AppID, "app-id", "vault's app-id")
+	str(&o.UserID, "user-id", "vault's user-id")
+	str(&o.RoleID, "role-id", "vault's role-id")
+	str(&o.SecretID, "secret-id", "vault's secret-id")
+	str(&o.Path, "path", "vault's mount of the login")
+	str(&o.Table, "table", "dynamodb's table")
+	str(&o.Separator, "separator", "redis's separator")
+	return f
+}
+
+// A list is a flag that adds up, and replaces what was there before the first.
+type list struct {
+	values *[]string
+	given  bool
+}
+
+func (l *list) String() string {
+	if l.values == nil {
+		return ""
+	}
+	return strings.Join(*l.values, ", ")
+}
+
+func (l *list) Set(value string) error {
+	if !l.given {
+		*l.values, l.given = nil, true
+	}
+	*l.values = append(*l.values, value)
+	return nil
+}
+
+// parse reads what was given. The later wins: built-in, confd.toml, environment,
+// flags. Where it returns !ok confd ends with code; err is not yet logged.
+func parse(std cli.Std, argv0 string, args []string) (o options, code int, ok bool, err error) {
+	o = builtin()
+	switch err := o.flags(argv0, std.Err).Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return o, cli.Done, false, nil
+	case err != nil: // told by package flag, with the usage
+		return o, cli.Usage, false, nil
+	case o.Version:
+		return o, cli.Done, true, nil
+	}
+	path := o.ConfigFile
+	o = builtin()
+	if err := o.readFile(path); err != nil {
+		return o, cli.Failed, false, err
+	}
+	for name, p := range map[string]*string{
+		"CONFD_CLIENT_CAKEYS": &o.ClientCAKeys,
+		"CONFD_CLIENT_CERT":   &o.ClientCert,
+		"CONFD_CLIENT_KEY":    &o.ClientKey,
+	} {
+		if v := std.Getenv(name); v != "" {
+			*p = v
+		}
+	}
+	// Again, over what the file and the environment say.
+	if err := o.flags(argv0, io.Discard).Parse(args); err != nil {
+		return o, cli.Usage, false, err
+	}
+	return o, cli.Done, true, nil
+}
+
+// readFile reads confd.toml. Keys and tables it doesn't know are ignored, so
+// that a resource may be given as one.
+func (o *options) readFile(path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := toml.NewDecoder(bytes.NewReader(text)).Decode(o); err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			return fmt.Errorf("%s:%d: %w", path, syntax.Position.Line, err)
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
