@@ -122,7 +122,7 @@ func (e *Engine) follow(ctx context.Context, r *Resource) {
 	defer feed.Close()
 	f := follower{keys: make(map[string]string), pause: backoff.NewExponentialBackOff()}
 	f.pause.MaxInterval = 30 * time.Second
-	var said string // the store's error reported last
+	var said, failed string // the store's and r's errors reported last, "" while there is none
 	for {
 		change, err := f.next(ctx, feed)
 		switch {
@@ -130,7 +130,11 @@ func (e *Engine) follow(ctx context.Context, r *Resource) {
 			return
 		case errors.Is(err, context.DeadlineExceeded):
 			err := e.process(ctx, r, f.keys)
-			if err != nil && ctx.Err() == nil {
+			switch {
+			case err == nil:
+				failed = ""
+			case err.Error() != failed && ctx.Err() == nil:
+				failed = err.Error()
 				e.Report(Event{What: Failed, Resource: r, Err: err})
 			}
 			f.processed(err)
