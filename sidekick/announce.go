@@ -65,7 +65,7 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 	attempt, cancel := context.WithTimeoutCause(ctx, writeTimeout, fmt.Errorf("no answer within %v", writeTimeout))
 	defer cancel()
 	put, del := s.keys.change(s.wish)
-	err := s.Lease.Write(attempt, put, del)
+	err := s.cfg.Lease.Write(attempt, put, del)
 	if err != nil {
 		s.written = unknown // the store may have done it all the same
 		if ctx.Err() != nil {
@@ -86,7 +86,7 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 	s.written = s.wish
 	switch s.written {
 	case announced:
-		s.log.Info("announced", "key", s.keys.plain, "addr", s.Addr, "lease", fmt.Sprintf("%x", s.Lease.ID()), "reason", s.reason)
+		s.log.Info("announced", "key", s.keys.plain, "addr", s.cfg.Addr, "lease", fmt.Sprintf("%x", s.cfg.Lease.ID()), "reason", s.reason)
 	case draining:
 		s.log.Info("draining", "key", s.keys.plain, "reason", s.reason)
 	case absent:
@@ -148,19 +148,19 @@ func (s *Sidekick) leave(ctx context.Context) {
 			s.settle(ctx, withdrawLimit)
 			select {
 			case <-ended:
-			case <-time.After(s.Drain):
+			case <-time.After(s.cfg.Drain):
 			}
 		}
 	}
 	if s.app != nil {
-		s.app.stop(s.StopTimeout)
+		s.app.stop(s.cfg.StopTimeout)
 	}
 	s.wish = absent
 	forgotten := s.settle(ctx, forgetLimit)
 	if forgotten {
 		ctx, cancel := context.WithTimeout(ctx, revokeLimit)
 		defer cancel()
-		_ = s.Lease.Revoke(ctx) // it is empty, and runs out by itself
+		_ = s.cfg.Lease.Revoke(ctx) // it is empty, and runs out by itself
 	} else {
 		s.log.Warn("the store does not answer: what is announced is gone when the lease has run out", "key", s.keys.plain)
 	}

@@ -18,7 +18,8 @@ type app struct {
 	err  error         // nil: exit code 0
 
 	mu      sync.Mutex
-	running bool // between start and wait: only then its number is surely its own
+	started bool
+	running bool // until wait has taken its end
 }
 
 // start runs cmd in a process group of its own, so that the terminal's signals
@@ -38,7 +39,7 @@ func (a *app) start() error {
 	if err := a.cmd.Start(); err != nil {
 		return fmt.Errorf("start %q: %w", a.cmd.Path, err)
 	}
-	a.running = true
+	a.started, a.running = true, true
 	return nil
 }
 
@@ -73,11 +74,11 @@ func (a *app) signalGroup(sig syscall.Signal) bool {
 	return syscall.Kill(-a.cmd.Process.Pid, sig) == nil
 }
 
-// kill kills the group. Run stops it too when the process has ended.
+// kill kills the group, the process or what it left.
 func (a *app) kill() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running {
+	if a.started {
 		a.signalGroup(syscall.SIGKILL)
 	}
 }

@@ -7,11 +7,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -58,6 +59,7 @@ func checkTCP(ctx context.Context, addr string) error {
 var checkClient = &http.Client{
 	Transport: &http.Transport{
 		DisableKeepAlives: true,
+		ForceAttemptHTTP2: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 	},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -66,7 +68,10 @@ var checkClient = &http.Client{
 func checkHTTP(req *http.Request) error {
 	resp, err := checkClient.Do(req)
 	if err != nil {
-		return errors.Unwrap(err) // without the *url.Error, which repeats the check
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			return u.Err // the rest of it repeats the check
+		}
+		return err
 	}
 	resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 399 {
@@ -103,8 +108,6 @@ type tail struct {
 	max int
 }
 
-var _ io.Writer = (*tail)(nil)
-
 func (t *tail) Write(p []byte) (int, error) {
 	t.buf.Write(p)
 	t.buf.Next(t.buf.Len() - min(t.buf.Len(), t.max))
@@ -116,27 +119,24 @@ func (t *tail) lastLine() string {
 	return string(text[bytes.LastIndexByte(text, '\n')+1:])
 }
 
-// runChecks asks all of them at the same time; one that fails is enough. Its
-// error names the check.
+// runChecks asks all of them at the same time. The error is that of the first
+// that fails, in their order, and names it.
 func runChecks(ctx context.Context, checks []check, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
-	errs := make(chan error, len(checks))
-	for _, c := range checks {
-		go func() {
+	errs := make([]error, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() {
 			err := c.run(ctx)
-			if err != nil && errors.Is(err, context.DeadlineExceeded) {
+			if errors.Is(err, context.DeadlineExceeded) {
 				err = context.Cause(ctx)
 			}
 			if err != nil {
-				err = fmt.Errorf("check %q: %w", c.spec, err)
+				errs[i] = fmt.Errorf("check %q: %w", c.spec, err)
 			}
-			errs <- err
-		}()
+		})
 	}
-	var first error
-	for range checks {
-		first = cmp.Or(first, <-errs)
-	}
-	return first
+	wg.Wait()
+	return cmp.Or(errs...)
 }

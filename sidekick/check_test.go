@@ -2,6 +2,8 @@ package sidekick
 
 import (
 	"context"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,7 +27,10 @@ func TestChecks(t *testing.T) {
 	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) { <-hung })
 	plain := httptest.NewServer(mux)
 	t.Cleanup(plain.Close)
-	secure := httptest.NewTLSServer(mux)
+	secure := httptest.NewUnstartedServer(mux)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // one check speaks no TLS
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	t.Cleanup(func() { close(hung) })
 	http, https := plain.Listener.Addr().String(), secure.Listener.Addr().String()

@@ -2,6 +2,8 @@ package sidekick
 
 import (
 	"context"
+	"errors"
+	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -110,5 +112,20 @@ func TestDeclaredCheck(t *testing.T) {
 		if !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("declared(%q): got %+v: want %+v", tt.checks, got, tt.want)
 		}
+	}
+}
+
+// A brokenLease can't be held.
+type brokenLease struct{ noLease }
+
+func (brokenLease) Run(context.Context) error { return errors.New("broken") }
+
+func TestALeaseThatBreaksEndsItAll(t *testing.T) {
+	s, err := New(Config{Service: "web", Addr: "10.0.0.5:80", Lease: brokenLease{}, App: exec.Command("sh", "-c", `trap "exit 0" TERM; while :; do sleep 0.01; done`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "lease: broken") {
+		t.Errorf("Run: got %v: want the lease's error", err)
 	}
 }

@@ -15,6 +15,7 @@ package sidekick
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -63,7 +64,7 @@ type Status struct {
 
 // A Sidekick announces one app. [New] makes one.
 type Sidekick struct {
-	Config
+	cfg    Config
 	log    *slog.Logger
 	checks []check
 	keys   keys
@@ -97,7 +98,7 @@ func New(c Config) (*Sidekick, error) {
 		return nil, err
 	}
 	s := &Sidekick{
-		Config: c,
+		cfg:    c,
 		log:    c.Log.With("service", c.Service, "endpoint", c.ID),
 		checks: checks,
 		keys:   newKeys(c),
@@ -113,7 +114,7 @@ func New(c Config) (*Sidekick, error) {
 // Run starts the app, if it is the sidekick's, and announces it while the check
 // passes, until ctx ends; then it leaves. It returns when everything it started
 // has ended, the app too. The error is the app's (an [exec.ExitError] is in the
-// chain) or the lease's. Run can be called once.
+// chain), the lease's or both. Run can be called once.
 func (s *Sidekick) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
@@ -130,7 +131,7 @@ func (s *Sidekick) Run(ctx context.Context) error {
 	// The lease outlives ctx: leaving needs it.
 	leasing, release := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() {
-		if s.leaseErr = s.Lease.Run(leasing); s.leaseErr != nil {
+		if s.leaseErr = s.cfg.Lease.Run(leasing); s.leaseErr != nil {
 			end()
 		}
 	})
@@ -141,13 +142,14 @@ func (s *Sidekick) Run(ctx context.Context) error {
 	release()
 	wg.Wait()
 
-	if s.app != nil && s.app.err != nil {
-		return s.app.err
+	var errs []error
+	if s.app != nil {
+		errs = append(errs, s.app.err)
 	}
 	if s.leaseErr != nil {
-		return fmt.Errorf("lease: %w", s.leaseErr)
+		errs = append(errs, fmt.Errorf("lease: %w", s.leaseErr))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Status is what the sidekick is doing now.
@@ -180,10 +182,10 @@ func (s *Sidekick) check(ctx context.Context) {
 	}
 	last := finding{outdate: func() {}}
 	defer func() { last.outdate() }()
-	v := verdict{rise: s.Rise, fall: s.Fall, startPeriod: s.StartPeriod}
+	v := verdict{rise: s.cfg.Rise, fall: s.cfg.Fall, startPeriod: s.cfg.StartPeriod}
 	began := time.Now()
 	for {
-		err := runChecks(ctx, s.checks, s.Timeout)
+		err := runChecks(ctx, s.checks, s.cfg.Timeout)
 		if ctx.Err() != nil {
 			return
 		}
@@ -208,7 +210,7 @@ func (s *Sidekick) check(ctx context.Context) {
 // pause is the time between two checks. Jitter of 10 % keeps sidekicks that
 // started together from checking together.
 func (s *Sidekick) pause(h health) time.Duration {
-	interval := s.Interval
+	interval := s.cfg.Interval
 	if h == undecided {
 		interval = min(interval, 250*time.Millisecond)
 	}
@@ -226,7 +228,7 @@ func (s *Sidekick) serve(ctx context.Context) {
 		case f := <-s.news:
 			s.take(f)
 			current = f.current
-		case <-s.Lease.Lost():
+		case <-s.cfg.Lease.Lost():
 			if s.wish == announced && s.written != absent {
 				s.written, s.reason = unknown, "lease lost"
 			}
@@ -264,7 +266,7 @@ func (s *Sidekick) note(change func(*Status)) {
 	}
 	after := s.status
 	s.mu.Unlock()
-	if s.Notify != nil && after != before {
-		s.Notify(after)
+	if s.cfg.Notify != nil && after != before {
+		s.cfg.Notify(after)
 	}
 }

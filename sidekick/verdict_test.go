@@ -66,7 +66,7 @@ func TestChecksComeFastUntilTheFirstVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "--++"}
 		s := &Sidekick{
-			Config: Config{}.withDefaults(),
+			cfg:    Config{}.withDefaults(),
 			checks: []check{sc.check()},
 			news:   make(chan finding, 1),
 		}
@@ -95,7 +95,7 @@ func TestANewerFindingReplacesTheOlder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "++---"}
 		s := &Sidekick{
-			Config: Config{}.withDefaults(),
+			cfg:    Config{}.withDefaults(),
 			checks: []check{sc.check()},
 			news:   make(chan finding, 1),
 		}
@@ -113,7 +113,7 @@ func TestAFindingIsCurrentUntilTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "++---"}
 		s := &Sidekick{
-			Config: Config{}.withDefaults(),
+			cfg:    Config{}.withDefaults(),
 			checks: []check{sc.check()},
 			news:   make(chan finding, 1),
 		}

@@ -201,6 +201,7 @@ func TestTermWithoutAnAppIsDone(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		c := start(t, etcd, "-drain", "0")
 		announced(t, etcd)
+		c.signal(syscall.SIGHUP) // there is nothing to read again
 		c.signal(sig)
 		c.exit(cli.Done)
 		if left := keys(t, etcd); len(left) > 0 {

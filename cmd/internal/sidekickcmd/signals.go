@@ -9,7 +9,8 @@ import (
 	"muster/sidekick"
 )
 
-// forwarded are the signals that are for the app.
+// forwarded are the signals that are for the app. Without one they do nothing:
+// the sidekick itself has no file to read again.
 var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH}
 
 // signals returns a context that ends with the first SIGTERM or SIGINT. The
@@ -19,10 +20,7 @@ var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, sy
 func signals(parent context.Context, s *sidekick.Sidekick) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	c := make(chan os.Signal, 4)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
-	if s.App != nil {
-		signal.Notify(c, forwarded...)
-	}
+	signal.Notify(c, append(forwarded, syscall.SIGTERM, syscall.SIGINT)...)
 	done := make(chan struct{})
 	go func() {
 		for {
