@@ -11,22 +11,24 @@ import (
 // Poll is the Watch of a store that can only be read: it reads every interval,
 // and at once when woken, and yields the difference. Zero means one second; a
 // longer interval is cut to one, because a Change is due at least every second.
-// wake is nil where the store can't say that something changed.
+// wake is nil, or closed, where the store can't say that something changed.
 //
 // read returns every watched key and the store's revision, or zero where it has
-// none; Poll counts then. It must not return a part: an error is better. An
-// error is yielded when it starts and again when its text changes, not at every
-// read. A read that finds nothing new yields a Change with neither Put nor
-// Deleted.
+// none; Poll counts then. It must not return a part: an error is better. Of a key
+// that comes twice the first counts. An error is yielded when it starts and again
+// when its text changes, not at every read. A read that finds nothing new yields
+// a Change with neither Put nor Deleted.
 func Poll(ctx context.Context, interval time.Duration, wake <-chan struct{}, read func(context.Context) ([]KV, int64, error)) iter.Seq2[Change, error] {
 	if interval <= 0 || interval > time.Second {
 		interval = time.Second
 	}
 	return func(yield func(Change, error) bool) {
+		wake := wake
 		var known map[string]KV // nil before the first good read
 		var counted int64
 		var said string // the error yielded last
 		for {
+			due := time.After(interval) // counted from read to read
 			kvs, revision, err := read(ctx)
 			if ctx.Err() != nil {
 				return
@@ -56,8 +58,11 @@ func Poll(ctx context.Context, interval time.Duration, wake <-chan struct{}, rea
 			select {
 			case <-ctx.Done():
 				return
-			case <-wake:
-			case <-time.After(interval):
+			case _, open := <-wake:
+				if !open {
+					wake = nil
+				}
+			case <-due:
 			}
 		}
 	}
@@ -68,6 +73,9 @@ func diff(known map[string]KV, kvs []KV) Change {
 	c := Change{Full: known == nil}
 	seen := make(map[string]struct{}, len(kvs))
 	for _, kv := range kvs {
+		if _, twice := seen[kv.Key]; twice {
+			continue
+		}
 		seen[kv.Key] = struct{}{}
 		if old, ok := known[kv.Key]; !ok || old != kv {
 			c.Put = append(c.Put, kv)
