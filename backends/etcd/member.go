@@ -20,6 +20,9 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
+// window is how much etcd may send ahead of us.
+const window = 256 << 10
+
 // A member is one configured address and its client.
 type member struct {
 	addr           string      // host:port
@@ -70,6 +73,9 @@ func (m *member) conn(ctx context.Context) (*grpc.ClientConn, error) {
 				Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 				MinConnectTimeout: answerWithin,
 			}),
+			// A loop that is slow makes etcd wait, and not this heap grow.
+			grpc.WithStaticStreamWindowSize(window),
+			grpc.WithStaticConnWindowSize(window),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)),
 		},
 	})

@@ -23,9 +23,8 @@ type place struct {
 	keys     int     // how many there are
 	last     event   // the newest that was yielded
 
-	parts map[int64][]*mvccpb.Event // by watch ID, fragments of a response that is not whole
-	held  map[int]*batch            // by group, what waits for the group's other spans
-	asked bool                      // for progress, because of held
+	held  map[int]*batch // by group, what waits for the group's other spans
+	asked bool           // for progress, because of held
 }
 
 // An event is a key as it was put, or that it was deleted, at a revision.
@@ -51,7 +50,6 @@ func (p *place) listed(kvs []backends.KV, revision int64) {
 
 // fresh forgets what only one stream knew.
 func (p *place) fresh() {
-	p.parts = make(map[int64][]*mvccpb.Event)
 	p.held = make(map[int]*batch)
 	p.asked = false
 }
@@ -88,8 +86,7 @@ func (p *place) still(ctx context.Context, kv etcdserverpb.KVClient) (bool, erro
 // needProgress says that more may be yielded after etcd says where it stands.
 func (p *place) take(r *etcdserverpb.WatchResponse) (c backends.Change, needProgress bool) {
 	out := newBatch()
-	switch {
-	case r.WatchId < 0: // an answer to askProgress: every watch is there
+	if r.WatchId < 0 { // an answer to askProgress: every watch is there
 		p.revision = max(p.revision, r.Header.Revision)
 		p.safe = max(p.safe, r.Header.Revision)
 		for group, b := range p.held {
@@ -99,12 +96,8 @@ func (p *place) take(r *etcdserverpb.WatchResponse) (c backends.Change, needProg
 			}
 		}
 		p.asked = false
-	case r.Fragment:
-		p.parts[r.WatchId] = append(p.parts[r.WatchId], r.Events...)
-	default:
-		events := append(p.parts[r.WatchId], r.Events...)
-		delete(p.parts, r.WatchId)
-		p.add(int(r.WatchId-1), events, out)
+	} else {
+		p.add(int(r.WatchId-1), r.Events, out)
 	}
 	if needProgress = len(p.held) > 0 && !p.asked; needProgress {
 		p.asked = true

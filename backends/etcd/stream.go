@@ -54,7 +54,9 @@ func (s *stream) create(all []span, revision int64) error {
 		_ = s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 			CreateRequest: &etcdserverpb.WatchCreateRequest{
 				Key: []byte(span.from), RangeEnd: []byte(span.to), StartRevision: revision,
-				WatchId: int64(i + 1), Fragment: true,
+				// Not Fragment: etcd 3.7 cuts a response in quadratic time, and for
+				// 20,000 deletes it was silent for 4 s. Whole, they took 2 s.
+				WatchId: int64(i + 1),
 			},
 		}})
 	}

@@ -63,11 +63,16 @@ func (w *watch) run(ctx context.Context) {
 		w.answered = false
 		s, full, err := w.connect(ctx, m)
 		if err == nil {
-			told, errs = false, nil
 			err = w.follow(ctx, s, full)
 			s.close()
 			if errors.Is(err, errLeft) {
 				return
+			}
+			if full != nil || w.answered {
+				told, errs = false, nil // it had healed
+			}
+			if !w.answered {
+				w.place.lose() // there may be too much to come from there
 			}
 		}
 		switch {
