@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
 
 	"muster/cmd/internal/cli"
+	"muster/cmd/internal/confd"
+	"muster/cmd/internal/sidekickcmd"
 	"muster/internal/near"
 )
 
@@ -23,6 +26,10 @@ type command struct {
 }
 
 var commands = []command{
+	{"proxy", "run", "balance HTTP to the services in the store", proxyCommand},
+	{"sidekick", "run", "announce an endpoint while its check passes, drain and withdraw it", sidekickcmd.Main},
+	{"template", "run", "render templates from the store (confd's engine)", confd.Template},
+	{"demo", "run", "embedded etcd, three backends, a balancer and its status page", demo},
 	{"echo", "help", "a server that says who answered, slow or failing on request", echo},
 	{"version", "help", "say which version this is", version},
 }
@@ -34,6 +41,9 @@ func main() {
 // run is main with its surroundings as arguments. called is the name the binary
 // was called by.
 func run(ctx context.Context, std cli.Std, called string, args []string) int {
+	if called == "confd" {
+		return confd.Main(ctx, std, os.Args[0], args)
+	}
 	if len(args) == 0 {
 		usage(std.Err)
 		return cli.Usage
@@ -87,11 +97,14 @@ func version(_ context.Context, std cli.Std, args []string) int {
 		fmt.Fprintf(std.Err, "muster version: unexpected %q\n", strings.Join(args, " "))
 		return cli.Usage
 	}
-	v := "(devel)"
-	goVersion := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v, goVersion = info.Main.Version, info.GoVersion
-	}
-	fmt.Fprintf(std.Out, "muster %s %s\n", v, goVersion)
+	fmt.Fprintf(std.Out, "muster %s %s\n", versionText(), runtime.Version())
 	return cli.Done
+}
+
+// versionText is the module's version, as the build knows it.
+func versionText() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

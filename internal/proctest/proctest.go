@@ -21,7 +21,7 @@ import (
 
 // Patience is how long a test waits for something that has to happen. It is
 // long, because the machine may be slow; nobody asserts it.
-const Patience = 60 * time.Second
+const Patience = 30 * time.Second
 
 // Build returns the path of a command of this module, such as
 // "muster/cmd/muster", built once per test binary.
@@ -60,7 +60,8 @@ func Clean() {
 }
 
 // FreeAddr returns a loopback address that nobody listens on. Its port lies
-// below those that the system hands out by itself, so that it stays free.
+// below those that the system hands out by itself, so that it stays free; take
+// it soon.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	for range 100 {
@@ -107,7 +108,7 @@ func Start(tb testing.TB, name string, env []string, path string, args ...string
 		p.Signal(syscall.SIGKILL)
 		<-p.done
 		if tb.Failed() {
-			tb.Logf("--- %s said\n%s", name, p.Output())
+			tb.Logf("--- %s said\n%s", name, p.tail())
 		}
 	})
 	return p
@@ -135,6 +136,16 @@ func (p *Proc) Output() string {
 	return strings.Join(p.lines, "\n")
 }
 
+// tail is the end of its output, and how much there was before.
+func (p *Proc) tail() string {
+	const most = 100
+	lines := strings.Split(p.Output(), "\n")
+	if n := len(lines) - most; n > 0 {
+		return fmt.Sprintf("(%d lines)\n%s", n, strings.Join(lines[n:], "\n"))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // WaitFor returns the first line that holds text, and fails the test if it
 // never comes.
 func (p *Proc) WaitFor(text string) string {
@@ -156,12 +167,25 @@ func (p *Proc) WaitFor(text string) string {
 			grown := len(p.lines) > len(lines)
 			p.mu.Unlock()
 			if !grown {
-				p.tb.Fatalf("%s ended and never said %q; it said\n%s", p.name, text, p.Output())
+				p.tb.Fatalf("%s ended and never said %q; it said\n%s", p.name, text, p.tail())
 			}
 		case <-timeout:
-			p.tb.Fatalf("%s did not say %q; it said\n%s", p.name, text, p.Output())
+			p.tb.Fatalf("%s did not say %q; it said\n%s", p.name, text, p.tail())
 		}
 	}
+}
+
+// Value waits for the log line that holds text and returns its attribute.
+func (p *Proc) Value(text, attribute string) string {
+	p.tb.Helper()
+	line := p.WaitFor(text)
+	for word := range strings.FieldsSeq(line) {
+		if value, ok := strings.CutPrefix(word, attribute+"="); ok {
+			return value
+		}
+	}
+	p.tb.Fatalf("%s said %q, want %s=… in it", p.name, line, attribute)
+	return ""
 }
 
 // Signal sends a signal; to one that has ended it does nothing.
@@ -177,7 +201,7 @@ func (p *Proc) Wait() int {
 	select {
 	case <-p.done:
 	case <-time.After(Patience):
-		p.tb.Fatalf("%s did not end; it said\n%s", p.name, p.Output())
+		p.tb.Fatalf("%s did not end; it said\n%s", p.name, p.tail())
 	}
 	state := p.cmd.ProcessState
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {

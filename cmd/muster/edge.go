@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"muster/admin"
+	"muster/backends"
+	"muster/catalog"
+	"muster/config"
+	"muster/discovery"
+	"muster/proxy"
+)
+
+// An edge is a balancer put together: a store that is followed, the plan that
+// is made of every snapshot, the proxy that does it and the admin listener that
+// shows it. "muster proxy" and "muster demo" both run one.
+//
+//	store ──> discovery.Watcher ──snapshot──> config.Plan ──plan──> proxy.Proxy
+type edge struct {
+	Store     backends.Store // nil: none
+	StoreURL  string         // how the user named it, for the record of exposure
+	Prefix    string
+	File      *config.File                 // nil: none
+	Reload    func() (*config.File, error) // reads the file again; nil: none
+	Reloads   <-chan os.Signal             // asks for that; nil: never
+	Flags     config.Flags
+	StateDir  string // "": nothing is kept
+	Admin     string // its address; "": off
+	Log       *slog.Logger
+	AccessLog io.Writer
+
+	proxy    *proxy.Proxy
+	admin    *admin.Admin // nil: off
+	watcher  *discovery.Watcher
+	problems problems
+	record   record
+}
+
+// start opens every port, so that a taken one is an error before anything runs.
+func (e *edge) start() error {
+	e.record = openRecord(e.StateDir, e.StoreURL, e.Prefix, e.Log)
+	e.Flags.Sole = e.record.sole
+	e.proxy = proxy.New(proxy.Config{Log: e.Log, AccessLog: e.AccessLog})
+	var snapshot *catalog.Snapshot
+	if e.Store == nil {
+		snapshot = catalog.New(e.Prefix) // nothing to wait for
+	} else {
+		e.watcher = discovery.New(discovery.Config{Store: e.Store, Prefix: e.Prefix, Log: e.Log})
+	}
+	e.update(snapshot)
+	if err := e.openAdmin(); err != nil {
+		return err
+	}
+	if err := e.proxy.Listen(); err != nil {
+		if e.admin != nil {
+			e.admin.Close()
+		}
+		return err
+	}
+	if e.admin != nil {
+		e.Log.Info("admin listening", "addr", e.admin.Addr())
+	}
+	return nil
+}
+
+// openAdmin takes the admin address, if there is to be one.
+func (e *edge) openAdmin() (err error) {
+	if e.Admin == "" {
+		return nil
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(e.proxy, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cfg := admin.Config{
+		Bind: e.Admin, Log: e.Log, Version: versionText(), Metrics: registry,
+		Balancer: e.proxy, StoreURL: redacted(e.StoreURL), Notes: e.problems.notes,
+	}
+	if e.watcher != nil {
+		registry.MustRegister(e.watcher)
+		cfg.Store = e.watcher
+	}
+	e.admin, err = admin.New(cfg)
+	return err
+}
+
+// redacted is a store URL as people may see it: without its password.
+func redacted(rawurl string) string {
+	u, err := url.Parse(rawurl)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
+}
+
+// run serves until ctx ends and every request is answered. It is called once,
+// after start.
+func (e *edge) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	// The watcher and the admin listener outlive the proxy: endpoints may leave
+	// while it drains, and people look.
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if e.watcher != nil {
+		wg.Go(func() { _ = e.watcher.Run(behind) }) // only ever ends with its context
+	}
+	wg.Go(func() { e.follow(behind) })
+	failed := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if e.admin != nil {
+		wg.Go(func() {
+			failed <- e.admin.Run(behind)
+			cancel()
+		})
+		context.AfterFunc(ctx, e.admin.Leave)
+	}
+	err := e.proxy.Run(ctx)
+	select {
+	case adminErr := <-failed:
+		err = errors.Join(err, adminErr)
+	default:
+	}
+	return err
+}
+
+// follow makes a plan of every snapshot and of every new file.
+func (e *edge) follow(ctx context.Context) {
+	snapshots := make(chan *catalog.Snapshot)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if e.watcher != nil {
+		wg.Go(func() {
+			var known *catalog.Snapshot
+			for {
+				next, err := e.watcher.Next(ctx, known)
+				if err != nil {
+					return
+				}
+				select {
+				case snapshots <- next:
+					known = next
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	var newest *catalog.Snapshot
+	if e.watcher == nil {
+		newest = catalog.New(e.Prefix)
+	}
+	for {
+		select {
+		case newest = <-snapshots:
+		case <-e.Reloads:
+			file, err := e.Reload()
+			if err != nil {
+				e.Log.Error("file not reloaded, the last good one stays", "err", err)
+				continue
+			}
+			e.File = file
+			e.Log.Info("file reloaded")
+		case <-ctx.Done():
+			return
+		}
+		e.update(newest)
+	}
+}
+
+func (e *edge) update(snapshot *catalog.Snapshot) {
+	plan, problems := config.Plan(e.File, e.Flags, snapshot)
+	e.proxy.Update(plan)
+	e.problems.set(problems, e.Log)
+	if snapshot != nil && e.Flags.Default == "" {
+		e.Flags.Sole = plan.Sole
+		e.record.keep(plan.Sole)
+	}
+}
+
+// problems are those of the newest plan. They are logged when they come and
+// when they go.
+type problems struct {
+	mu  sync.Mutex
+	now []config.Problem
+}
+
+func (p *problems) set(now []config.Problem, log *slog.Logger) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := make(map[config.Problem]bool, len(p.now))
+	for _, old := range p.now {
+		was[old] = true
+	}
+	for _, problem := range now {
+		if !was[problem] {
+			log.Warn(problem.Text, "service", problem.Service)
+		}
+		delete(was, problem)
+	}
+	for old := range was {
+		log.Info("solved: "+old.Text, "service", old.Service)
+	}
+	p.now = now
+}
+
+func (p *problems) notes() []admin.Note {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var notes []admin.Note
+	for _, problem := range p.now {
+		notes = append(notes, admin.Note{Level: slog.LevelWarn, Service: problem.Service, Text: problem.Text})
+	}
+	return notes
+}
