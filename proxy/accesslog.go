@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bufio"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -15,6 +14,9 @@ import (
 // accessQueue is how many requests may wait to be written; more are dropped and
 // counted.
 const accessQueue = 4096
+
+// accessBytes is how much is written in one go.
+const accessBytes = 32 << 10
 
 // An accessLog writes a line for each request, on a goroutine of its own, so
 // that no request waits for a disk or a pipe.
@@ -45,30 +47,29 @@ func (a *accessLog) take(r *balance.Record) {
 // close ends run when all that was taken is written. Nothing may be taken any more.
 func (a *accessLog) close() { close(a.queue) }
 
-// run writes until close. What can't be written counts as dropped.
+// run writes until close, what waits in one go. What can't be written counts as
+// dropped.
 func (a *accessLog) run() {
-	var line []byte
-	w := bufio.NewWriterSize(a.w, 64<<10)
+	var lines []byte
+	var n uint64
 	broken := false
 	for r := range a.queue {
-		line = a.line(line[:0], r)
-		_, err := w.Write(line)
-		if err == nil && len(a.queue) == 0 {
-			err = w.Flush()
+		lines = a.line(lines, r)
+		n++
+		if len(a.queue) > 0 && len(lines) < accessBytes {
+			continue
 		}
-		if err != nil {
-			a.dropped.Add(1)
-			w.Reset(a.w) // its error stays otherwise
-		}
-		if err != nil && !broken {
+		_, err := a.w.Write(lines)
+		switch {
+		case err != nil && !broken:
 			a.log.Error("access log can't be written", "err", err)
-		} else if err == nil && broken {
+		case err == nil && broken:
 			a.log.Info("access log is written again")
 		}
-		broken = err != nil
-	}
-	if a.w != nil {
-		w.Flush()
+		if broken = err != nil; broken {
+			a.dropped.Add(n)
+		}
+		lines, n = lines[:0], 0
 	}
 }
 

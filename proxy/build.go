@@ -123,8 +123,8 @@ func sameEndpoints(a, b []*catalog.Endpoint) bool {
 func (p *Proxy) build(s *service, plan *Service) {
 	before := s.upstreams
 	sameProbe := s.plan.Health == plan.Health
-	s.upstreams = make([]*upstream, len(plan.Endpoints))
-	members := make([]balance.Member, len(plan.Endpoints))
+	s.upstreams = make([]*upstream, 0, len(plan.Endpoints))
+	members := make([]balance.Member, 0, len(plan.Endpoints))
 	i := 0 // in before: where this endpoint would stand if nothing but it changed
 	for j, e := range plan.Endpoints {
 		var u *upstream
@@ -141,14 +141,17 @@ func (p *Proxy) build(s *service, plan *Service) {
 				i++
 			}
 		}
+		if u.update == p.updates {
+			continue // the same endpoint twice
+		}
 		if u.endpoint != e || !sameProbe || u.State() == balance.Leaving {
 			u.endpoint = e
 			u.SetState(stateOf(e.State))
 			p.probes.set(u.Upstream, cmp.Or(e.Health, plan.Health))
 		}
 		u.update = p.updates
-		s.upstreams[j] = u
-		members[j] = balance.Member{Upstream: u.Upstream, Weight: e.Weight}
+		s.upstreams = append(s.upstreams, u)
+		members = append(members, balance.Member{Upstream: u.Upstream, Weight: e.Weight})
 	}
 	for _, u := range before {
 		if u.update != p.updates {

@@ -143,22 +143,22 @@ func (o *Origin) WaitHeld(t testing.TB, n int) {
 	o.wait(t, func() bool { return o.held == n }, "%d held requests", n)
 }
 
-// CloseIdle closes the connections that no request runs on, as a server does
-// whose keep-alive time is over. It waits until there is one.
+// CloseIdle closes every connection, as a server does whose keep-alive time is
+// over. It waits until no request runs on any.
 func (o *Origin) CloseIdle(t testing.TB) {
 	t.Helper()
-	idle := func() (idle []net.Conn) {
-		for c, s := range o.conns {
-			if s == http.StateIdle {
-				idle = append(idle, c)
+	idle := func() bool {
+		for _, s := range o.conns {
+			if s != http.StateIdle {
+				return false
 			}
 		}
-		return idle
+		return true
 	}
-	o.wait(t, func() bool { return len(idle()) > 0 }, "an idle connection")
+	o.wait(t, idle, "only idle connections")
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, c := range idle() {
+	for c := range o.conns {
 		c.Close()
 	}
 }
@@ -242,6 +242,7 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/cut":
 		w.Header().Set("Content-Length", "100")
 		io.WriteString(w, "0123456789")
+		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	case "/ws":
 		webSocket(w, r)

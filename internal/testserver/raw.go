@@ -101,6 +101,9 @@ func (c *Conn) Read(p []byte) (int, error) { return c.r.Read(p) }
 // Send writes text as it is. Where the other side is gone, reading will show.
 func (c *Conn) Send(text string) { io.WriteString(c.Conn, text) }
 
+// CloseWrite ends one direction.
+func (c *Conn) CloseWrite() { c.Conn.(*net.TCPConn).CloseWrite() }
+
 // Head reads one message head, the empty line included. It returns what came
 // where the connection ended first.
 func (c *Conn) Head() (head string, ok bool) {

@@ -5,8 +5,10 @@ package portable
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,9 @@ type body struct {
 	rc      *http.ResponseController
 	timeout time.Duration // between two reads
 
+	trailer   http.Header // of the request; filled when the body has ended
+	announced []string    // the fields of trailer that are passed on
+
 	mu   sync.Mutex // held while the client is waited for; guards src and kept
 	kept []byte     // everything that was read, unless lost
 
@@ -33,10 +38,21 @@ type body struct {
 
 var errBodyLost = errors.New("the body can't be sent again")
 
-func newBody(src io.Reader, rc *http.ResponseController, length int64, timeout time.Duration) *body {
-	b := &body{src: src, rc: rc, timeout: timeout}
-	b.lost.Store(length > balance.KeptBody)
+func newBody(r *http.Request, rc *http.ResponseController) *body {
+	b := &body{src: r.Body, rc: rc, timeout: bodyTimeout(r), trailer: r.Trailer}
+	b.lost.Store(r.ContentLength > balance.KeptBody)
+	for name := range b.trailer {
+		if !balance.Dropped(name) {
+			b.announced = append(b.announced, name)
+		}
+	}
+	b.filterTrailer()
 	return b
+}
+
+// filterTrailer leaves the fields that are passed on.
+func (b *body) filterTrailer() {
+	maps.DeleteFunc(b.trailer, func(name string, _ []string) bool { return !slices.Contains(b.announced, name) })
 }
 
 // whole reports that an attempt could be given the body from its begin.
@@ -87,6 +103,7 @@ func (b *body) readAt(p []byte, at int64) (int, error) {
 	b.rc.SetReadDeadline(time.Now().Add(b.timeout))
 	n, err := b.src.Read(p)
 	if err == io.EOF {
+		b.filterTrailer()
 		b.rc.SetReadDeadline(time.Time{}) // net/http now waits for the client to go away
 	}
 	if err != nil {

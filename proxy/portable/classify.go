@@ -20,7 +20,7 @@ func (t *try) classify(err error) balance.Kind {
 		return balance.Silent
 	case t.client.Err() != nil:
 		return balance.ClientGone
-	case t.conn == nil:
+	case t.carrier.Load() == nil:
 		return connecting(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return balance.Silent // it stopped reading
@@ -63,8 +63,6 @@ func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// ended knows the errors of a transport whose connection was closed while it
-// was idle; net/http exports no value for them.
-func ended(err error) bool {
-	return strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), "connection broken")
-}
+// ended knows the error of a transport whose connection was closed while it was
+// idle; net/http exports no value for it.
+func ended(err error) bool { return strings.Contains(err.Error(), "server closed idle connection") }

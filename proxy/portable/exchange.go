@@ -56,7 +56,7 @@ func (e *Engine) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	x.upgrade = keepUpgrade(r)
 	w.rc.EnableFullDuplex() // only HTTP/1 needs it; others refuse
 	if r.Body != nil && r.Body != http.NoBody {
-		x.body = newBody(r.Body, w.rc, r.ContentLength, bodyTimeout(r))
+		x.body = newBody(r, w.rc)
 	}
 	e.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 }

@@ -28,11 +28,6 @@ func rewrite(pr *httputil.ProxyRequest) {
 		h["Connection"] = []string{"TE"}
 	}
 	pr.Out.Trailer = pr.In.Trailer // filled when the body has been read
-	for name := range pr.Out.Trailer {
-		if balance.Dropped(name) {
-			delete(pr.Out.Trailer, name)
-		}
-	}
 	// The target goes out byte for byte. net/http would write one that begins
 	// with two slashes as a URL.
 	url := pr.Out.URL

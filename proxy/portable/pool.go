@@ -64,22 +64,16 @@ func (p *pool) close() {
 
 // dial connects within the time that the request's service allows.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{}
-	if x := exchangeOf(ctx); x != nil {
-		d.Timeout = x.service.Connect
+	t := ctx.Value(tryKey{}).(*try)
+	if t.wrote() {
+		return nil, errAgain
 	}
+	d := net.Dialer{Timeout: t.connect}
 	c, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, silence: silence(ctx)}, nil
-}
-
-func silence(ctx context.Context) time.Duration {
-	if x := exchangeOf(ctx); x != nil {
-		return x.service.Response
-	}
-	return 0
+	return &conn{Conn: c, silence: t.silence}, nil
 }
 
 // A conn is a connection to an upstream that knows how much was written to it.
@@ -96,21 +90,14 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.refuse.Load() {
 		return 0, errRefused
 	}
-	if c.silence > 0 {
-		c.SetWriteDeadline(time.Now().Add(c.silence))
-	}
+	c.SetWriteDeadline(time.Now().Add(c.silence))
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err
 }
 
 // CloseWrite ends one direction of a tunnel.
-func (c *conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *conn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // counted returns our side of a connection that a transport reports.
 func counted(c net.Conn) *conn {

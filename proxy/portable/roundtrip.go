@@ -50,7 +50,7 @@ func (x *exchange) send(r *http.Request, move balance.Move) (*http.Response, bal
 	u.Begin()
 	x.upstream = u
 	x.record.Endpoint, x.record.Addr = u.ID, u.Addr
-	t := &try{began: time.Now(), silence: x.service.Response, client: r.Context()}
+	t := &try{began: time.Now(), connect: x.service.Connect, silence: x.service.Response, client: r.Context()}
 	x.try = t
 	if u.Proto != "" && u.Proto != "http" && u.Proto != "https" {
 		return nil, balance.Failure{Kind: balance.NotProxied, BodyKept: x.body.whole()}
@@ -68,7 +68,7 @@ func (x *exchange) send(r *http.Request, move balance.Move) (*http.Response, bal
 			kind = t.classify(err)
 		}
 		return nil, balance.Failure{
-			Kind: kind, Written: t.wrote(), Answered: t.answered.Load(), Reused: t.reused, BodyKept: x.body.whole(),
+			Kind: kind, Written: t.wrote(), Answered: t.answered.Load(), Reused: t.reused(), BodyKept: x.body.whole(),
 		}
 	}
 	t.stop()
@@ -86,21 +86,28 @@ func (x *exchange) send(r *http.Request, move balance.Move) (*http.Response, bal
 // the goroutines of a transport.
 type try struct {
 	began   time.Time
+	connect time.Duration
 	silence time.Duration
 	client  context.Context
 	cancel  context.CancelCauseFunc
 	timer   *time.Timer // ends the attempt when the upstream is silent
 	sent    *sending
 
-	// Set by GotConn, on the goroutine that called RoundTrip.
-	conn   *conn
-	start  int64 // bytes written to conn before
-	reused bool
-
+	carrier  atomic.Pointer[carrier] // nil before there is a connection
 	answered atomic.Bool
 	silent   atomic.Bool
 	headDone atomic.Bool
 }
+
+// A carrier is the connection that an attempt goes by.
+type carrier struct {
+	conn   *conn
+	start  int64 // bytes written to it before
+	reused bool
+}
+
+// tryKey is where the context of an attempt has its try.
+type tryKey struct{}
 
 var (
 	errSilent = errors.New("the upstream is silent")
@@ -109,7 +116,7 @@ var (
 
 // request is what the transport is given.
 func (t *try) request(r *http.Request, x *exchange, scheme, addr string) *http.Request {
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), tryKey{}, t))
 	t.cancel = cancel
 	t.timer = time.AfterFunc(time.Hour, func() {
 		t.silent.Store(true)
@@ -134,7 +141,7 @@ func (t *try) request(r *http.Request, x *exchange, scheme, addr string) *http.R
 
 // gotConn notes what carries the attempt. A transport that calls it again wants
 // to repeat the request by itself: that is not its decision, unless nothing was
-// written.
+// written. Mostly dial has seen to that before.
 func (t *try) gotConn(info httptrace.GotConnInfo) {
 	c := counted(info.Conn)
 	if t.wrote() {
@@ -142,11 +149,20 @@ func (t *try) gotConn(info httptrace.GotConnInfo) {
 		t.cancel(errAgain)
 		return
 	}
-	t.conn, t.start, t.reused = c, c.written.Load(), info.Reused
+	t.carrier.Store(&carrier{c, c.written.Load(), info.Reused})
 }
 
 // wrote reports that a byte of the request went out.
-func (t *try) wrote() bool { return t.conn != nil && t.conn.written.Load() > t.start }
+func (t *try) wrote() bool {
+	c := t.carrier.Load()
+	return c != nil && c.conn.written.Load() > c.start
+}
+
+// reused reports that the connection had carried a request before.
+func (t *try) reused() bool {
+	c := t.carrier.Load()
+	return c != nil && c.reused
+}
 
 func (t *try) wroteRequest(info httptrace.WroteRequestInfo) {
 	if info.Err == nil && !t.headDone.Load() {

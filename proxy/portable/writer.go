@@ -3,7 +3,9 @@
 package portable
 
 import (
-	"io"
+	"bufio"
+	"errors"
+	"net"
 	"net/http"
 	"time"
 )
@@ -72,6 +74,38 @@ func (w *writer) Write(p []byte) (int, error) {
 // FlushError is for http.ResponseController.
 func (w *writer) FlushError() error { return w.rc.Flush() }
 
+// Hijack hands out the connection for a tunnel. What the client has sent behind
+// its request is read from it first; ReverseProxy would not look for it.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := w.rc.Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	return &hijacked{c, rw.Reader}, rw, nil
+}
+
+type hijacked struct {
+	net.Conn
+	early *bufio.Reader
+}
+
+func (h *hijacked) Read(p []byte) (int, error) {
+	if n := h.early.Buffered(); n > 0 {
+		return h.early.Read(p[:min(n, len(p))])
+	}
+	return h.Conn.Read(p)
+}
+
+// CloseWrite ends one direction of a tunnel.
+func (h *hijacked) CloseWrite() error { return closeWrite(h.Conn) }
+
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // done is called when nothing more is written. What is left of the request's
 // body is discarded by net/http, but not waited for.
 func (w *writer) done(b *body) {
@@ -79,5 +113,3 @@ func (w *writer) done(b *body) {
 		w.rc.SetReadDeadline(time.Now().Add(discardTimeout))
 	}
 }
-
-var _ io.Writer = (*writer)(nil)

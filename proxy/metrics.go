@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"muster/proxy/balance"
+)
+
+// A desc is what a metric is called, and what its labels are.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("muster_"+name, help, labels, nil)
+}
+
+var (
+	descReady    = desc("ready", "Whether there has been a snapshot: 0 or 1.")
+	descRequests = desc("requests_total", "Requests that have ended, by the class of their status; client_gone: the client left before an answer.", "service", "code")
+	descErrors   = desc("errors_total", "Answers from 500 on, made by the proxy or by an endpoint.", "service")
+	descRetries  = desc("retries_total", "Attempts after the first of their request.", "service")
+	descInFlight = desc("in_flight", "Requests that are running.", "service")
+	descDuration = desc("request_duration_seconds", "Whole requests, without tunnels.", "service")
+
+	descUpstreamState    = desc("upstream_state", "1 for the state that the endpoint is in.", "service", "endpoint", "state")
+	descUpstreamRequests = desc("upstream_requests_total", "Attempts at the endpoint.", "service", "endpoint")
+	descUpstreamErrors   = desc("upstream_errors_total", "Attempts that got no answer, or one from 500 on.", "service", "endpoint")
+	descUpstreamInFlight = desc("upstream_in_flight", "Requests that are running on the endpoint.", "service", "endpoint")
+
+	descRefused = desc("refused_total", "Answers that the proxy made without a service.", "code", "error")
+	descPanics  = desc("panics_total", "Requests that ended by a bug of the proxy.")
+	descDropped = desc("access_log_dropped_total", "Requests that are missing in the access log.")
+)
+
+// Describe is for [prometheus.Collector].
+func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descReady, descRequests, descErrors, descRetries, descInFlight, descDuration,
+		descUpstreamState, descUpstreamRequests, descUpstreamErrors, descUpstreamInFlight,
+		descRefused, descPanics, descDropped,
+	} {
+		ch <- d
+	}
+}
+
+// Collect is for [prometheus.Collector]. It reads the counters that requests
+// keep anyway, so a scrape costs no request anything.
+func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweep()
+	ready := 0.0
+	if p.plan.Ready {
+		ready = 1
+	}
+	gauge(descReady, ready)
+	counter(descPanics, p.engine.Panics())
+	counter(descDropped, p.access.dropped.Load())
+	for kind, n := range p.tally.All {
+		counter(descRefused, n, strconv.Itoa(kind.Answer().Status), kind.Answer().Error)
+	}
+	for _, s := range p.order {
+		name := s.plan.Name
+		for class, code := range [...]string{"client_gone", "1xx", "2xx", "3xx", "4xx", "5xx"} {
+			counter(descRequests, s.stats.Class(class), name, code)
+		}
+		counter(descErrors, s.stats.Errors(), name)
+		counter(descRetries, s.stats.Retries(), name)
+		gauge(descInFlight, float64(s.stats.InFlight()), name)
+		ch <- duration(&s.stats.Latency, name)
+		for _, u := range s.upstreams {
+			state, _ := u.condition()
+			gauge(descUpstreamState, 1, name, u.ID, state)
+			counter(descUpstreamRequests, u.Requests(), name, u.ID)
+			counter(descUpstreamErrors, u.Errors(), name, u.ID)
+			gauge(descUpstreamInFlight, float64(u.InFlight()), name, u.ID)
+		}
+	}
+}
+
+// The bounds of the exported histogram are bounds of ours, so no count is
+// guessed: each is twice the one before.
+const (
+	shortestBound = 128 * time.Microsecond
+	longestBound  = 128 * time.Second
+)
+
+func duration(h *balance.Histogram, service string) prometheus.Metric {
+	counts := h.Buckets()
+	buckets := make(map[float64]uint64)
+	var total uint64
+	bound := shortestBound
+	for i, n := range counts {
+		if balance.BucketFrom(i) >= bound && bound <= longestBound {
+			buckets[bound.Seconds()] = total
+			bound *= 2
+		}
+		total += n
+	}
+	return prometheus.MustNewConstHistogram(descDuration, total, h.Sum().Seconds(), buckets, service)
+}
+
+var _ prometheus.Collector = (*Proxy)(nil)

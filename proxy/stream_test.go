@@ -1,0 +1,262 @@
+package proxy_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"muster/internal/testserver"
+	"muster/proxy"
+)
+
+const handshake = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+// switched reads a 101 and checks its fields.
+func switched(t *testing.T, c *testserver.Conn) {
+	t.Helper()
+	res := c.Response(t, "GET")
+	if res.StatusCode != 101 || res.Header.Get("Upgrade") != "websocket" || !strings.EqualFold(res.Header.Get("Connection"), "upgrade") ||
+		res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || len(res.Header.Get("X-Request-Id")) != 32 {
+		t.Fatalf("status %d, fields %v: want a switch to websocket", res.StatusCode, res.Header)
+	}
+}
+
+func TestWebSocket(t *testing.T) {
+	a := testserver.New(t, "a")
+	plan := sole(of(a)...)
+	plan.Services[0].Timeout.Response = 50 * time.Millisecond // does not concern a tunnel
+	p, addr := start(t, proxy.Config{}, plan)
+	c := testserver.Dial(t, addr)
+	c.Send(handshake + "early ") // bytes behind the handshake wait for the answer
+	switched(t, c)
+	buf := make([]byte, 6)
+	for _, text := range []string{"early ", "bytes1", "bytes2"} {
+		if text != "early " {
+			time.Sleep(100 * time.Millisecond) // longer than the response timeout
+			c.Send(text)
+		}
+		if _, err := io.ReadFull(c, buf); err != nil || string(buf) != text {
+			t.Fatalf("echo %q, %v, want %q", buf, err, text)
+		}
+	}
+	if st := p.Status(); st.InFlight != 1 || st.Services[0].Upstreams[0].InFlight != 1 {
+		t.Errorf("in flight %d, want 1: the tunnel", st.InFlight)
+	}
+	c.CloseWrite()
+	if rest, err := c.Rest(); rest != "" || err != nil {
+		t.Errorf("after the end: %q, %v, want the end", rest, err)
+	}
+	await(t, "the tunnel's end", func() bool { return p.Status().InFlight == 0 })
+	web := p.Status().Services[0]
+	if web.Errors != 0 || web.Upstreams[0].Errors != 0 || web.Latency.Quantile(1) != 0 {
+		t.Errorf("status %+v: want no error, and a tunnel's time not counted", web)
+	}
+}
+
+// An upgrade that is refused is an ordinary answer, and the connection goes on.
+func TestWebSocketRefused(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	c := testserver.Dial(t, addr)
+	for range 2 {
+		c.Send(strings.Replace(handshake, "/ws", "/status?code=403", 1))
+		res := c.Response(t, "GET")
+		if io.Copy(io.Discard, res.Body); res.StatusCode != 403 {
+			t.Fatalf("status %d, want 403", res.StatusCode)
+		}
+	}
+}
+
+// await waits until what is true.
+func await(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(testserver.Patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %s after %v", what, testserver.Patience)
+		}
+	}
+}
+
+// Each event arrives before the next is sent.
+func TestServerSentEvents(t *testing.T) {
+	a := testserver.New(t, "a")
+	plan := sole(of(a)...)
+	plan.Services[0].Timeout.Response = 50 * time.Millisecond // streams may be silent for longer
+	p, addr := start(t, proxy.Config{}, plan)
+	res, err := client(t).Get("http://" + addr + "/sse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(res.Body)
+	for i := range 5 {
+		if i > 0 {
+			time.Sleep(60 * time.Millisecond)
+			a.Release(t)
+		}
+		line, err := lines.ReadString('\n')
+		if want := fmt.Sprintf("data: a %d\n", i); line != want || err != nil {
+			t.Fatalf("event %q, %v, want %q", line, err, want)
+		}
+		lines.ReadString('\n')
+	}
+	res.Body.Close() // the client leaves: so does the request upstream
+	a.WaitHeld(t, 0)
+	await(t, "end", func() bool { return p.Status().InFlight == 0 })
+}
+
+func TestTrailers(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	res, body := do(t, client(t), "GET", "http://"+addr+"/trailers", nil)
+	if body != "a" || res.Trailer.Get("X-Sum") != "42" {
+		t.Errorf("body %q, trailers %v, want X-Sum: 42", body, res.Trailer)
+	}
+}
+
+func TestRequestTrailers(t *testing.T) {
+	got := make(chan string, 1)
+	raw := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {
+		head, _ := c.Head()
+		trailer, _ := c.Head() // the chunks have no empty line but the last
+		got <- head + trailer
+		c.Send("HTTP/1.1 204 No Content\r\n\r\n")
+	})
+	_, addr := start(t, proxy.Config{}, sole(endpoint("a", raw.Addr)))
+	c := testserver.Dial(t, addr)
+	c.Send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-Forwarded-For\r\n\r\n2\r\nab\r\n0\r\nX-Sum: 42\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n")
+	if res := c.Response(t, "POST"); res.StatusCode != 204 {
+		t.Fatalf("status %d", res.StatusCode)
+	}
+	if text := <-got; !strings.HasSuffix(text, "\r\n0\r\nX-Sum: 42\r\n\r\n") || !strings.Contains(text, "Trailer: X-Sum\r\n") {
+		t.Errorf("the origin got\n%s\nwant the trailer X-Sum and no other", text)
+	}
+}
+
+func TestEarlyHints(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	req, _ := http.NewRequest("GET", "http://"+addr+"/hints", nil)
+	var hints []string
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			hints = append(hints, fmt.Sprint(code, " ", h.Get("Link")))
+			return nil
+		},
+	}))
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	if res.Body.Close(); res.StatusCode != 200 || string(body) != "a" || fmt.Sprint(hints) != "[103 </style.css>; rel=preload]" {
+		t.Errorf("status %d, body %q, hints %q, want one 103 and a 200", res.StatusCode, body, hints)
+	}
+	// HTTP/1.0 has no interim answers.
+	c := testserver.Dial(t, addr)
+	c.Send("GET /hints HTTP/1.0\r\nHost: x\r\n\r\n")
+	if text, err := c.Rest(); err != nil || !strings.HasPrefix(text, "HTTP/1.0 200") && !strings.HasPrefix(text, "HTTP/1.1 200") {
+		t.Errorf("to HTTP/1.0: %q, %v, want the 200 first", text, err)
+	}
+}
+
+// The endpoint answers while it is still being sent to.
+func TestFullDuplex(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	c := testserver.Dial(t, addr)
+	c.Send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+	res := c.Response(t, "POST") // before a byte of the body was sent
+	buf := make([]byte, 5)
+	for i := range 10 {
+		text := fmt.Sprintf("ping%d", i)
+		c.Send("5\r\n" + text + "\r\n")
+		if _, err := io.ReadFull(res.Body, buf); err != nil || string(buf) != text {
+			t.Fatalf("echo %q, %v, want %q", buf, err, text)
+		}
+	}
+	c.Send("0\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n")
+	if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
+		t.Fatalf("rest %q, %v", rest, err)
+	}
+	if res := c.Response(t, "GET"); res.StatusCode != 200 {
+		t.Errorf("next request of the connection: status %d", res.StatusCode)
+	}
+}
+
+func TestExpectContinue(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	c := testserver.Dial(t, addr)
+	c.Send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+	head, _ := c.Head()
+	if !strings.HasPrefix(head, "HTTP/1.1 100 ") {
+		t.Fatalf("head %q, want a 100", head)
+	}
+	c.Send("body")
+	res := c.Response(t, "POST")
+	if body, err := io.ReadAll(res.Body); string(body) != "a" || err != nil || a.Seen()[0].Body != 4 {
+		t.Errorf("body %q, %v; the origin got %+v, want 4 bytes", body, err, a.Seen())
+	}
+}
+
+// An answer that breaks off breaks off at the client too.
+func TestTruncated(t *testing.T) {
+	chunked := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {
+		c.Head()
+		c.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+	})
+	silent := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {
+		c.Head()
+		c.Send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+		c.Rest()
+	})
+	a := testserver.New(t, "a")
+	for _, tt := range []struct{ name, addr, error string }{
+		{"length", a.Addr, "http_response_incomplete"},
+		{"chunked", chunked.Addr, "http_response_incomplete"},
+		{"silent", silent.Addr, "connection_read_timeout"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			log := new(lines)
+			plan := sole(endpoint("a", tt.addr))
+			plan.AccessLog = "json"
+			plan.Services[0].Timeout.Response = 300 * time.Millisecond
+			p, addr := start(t, proxy.Config{AccessLog: log}, plan)
+			c := testserver.Dial(t, addr)
+			c.Send("GET /cut HTTP/1.1\r\nHost: x\r\n\r\n")
+			res := c.Response(t, "GET")
+			body, err := io.ReadAll(res.Body)
+			if res.StatusCode != 200 || !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("status %d, body %q, %v, want it cut off", res.StatusCode, body, err)
+			}
+			if line := log.wait(t, 1); !strings.Contains(line, `"error":"`+tt.error+`"`) {
+				t.Errorf("access log %s, want %s", line, tt.error)
+			}
+			if u := p.Status().Services[0].Upstreams[0]; u.Errors != 1 || u.InFlight != 0 {
+				t.Errorf("upstream %+v, want one error", u)
+			}
+		})
+	}
+}
+
+func TestHTTP10(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	c := testserver.Dial(t, addr)
+	c.Send("GET /bytes?n=10 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+	res := c.Response(t, "GET")
+	if body, err := io.ReadAll(res.Body); string(body) != "0000000000" || err != nil || res.Close {
+		t.Fatalf("body %q, %v, close %v, want 10 bytes and keep-alive", body, err, res.Close)
+	}
+	c.Send("GET /trailers HTTP/1.0\r\n\r\n")
+	if text, err := c.Rest(); err != nil || !strings.HasSuffix(text, "\r\n\r\na") || strings.Contains(text, "chunked") {
+		t.Errorf("answer of unknown length: %q, %v, want it until the end, not chunked", text, err)
+	}
+}
