@@ -24,6 +24,8 @@ var ErrNone = errors.New("no store")
 var ErrScheme = errors.New("unknown store")
 
 // ErrBackend is why Confd opens no store of that name; the words are confd's.
+//
+//lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
 var schemes = []string{"etcd", "etcds", "file", "env", "none"}
@@ -42,7 +44,11 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	case ok && scheme == "file":
 		return file.Open(rawurl)
 	}
-	return nil, fmt.Errorf("%w %q: %s", ErrScheme, rawurl, hint(scheme, ok))
+	shown := rawurl
+	if strings.Contains(rawurl, "@") {
+		shown = scheme + ":…" // there may be a password in it
+	}
+	return nil, fmt.Errorf("%w %q: %s", ErrScheme, shown, hint(scheme, ok))
 }
 
 func hint(scheme string, isURL bool) string {

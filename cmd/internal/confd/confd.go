@@ -127,7 +127,8 @@ func (o *options) findNodes(ctx context.Context, std cli.Std, log *slog.Logger) 
 		log.Info("SRV record set to " + o.SRVRecord)
 		_, records, err := net.DefaultResolver.LookupSRV(ctx, "", "", o.SRVRecord)
 		if err != nil {
-			return fmt.Errorf("Cannot get nodes from SRV records %w", err) //lint:ignore ST1005 scripts know these words
+			//lint:ignore ST1005 scripts know confd's words
+			return fmt.Errorf("Cannot get nodes from SRV records %w", err)
 		}
 		o.Nodes = nil
 		for _, r := range records {

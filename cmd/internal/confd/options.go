@@ -173,10 +173,6 @@ func (o *options) readFile(path string) error {
 		return err
 	}
 	if _, err := toml.NewDecoder(bytes.NewReader(text)).Decode(o); err != nil {
-		var syntax toml.ParseError
-		if errors.As(err, &syntax) {
-			return fmt.Errorf("%s:%d: %w", path, syntax.Position.Line, err)
-		}
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

@@ -1,0 +1,77 @@
+package open
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"etcd://127.0.0.1:2379":        "*etcd.Store",
+		"etcds://a,b:2380":             "*etcd.Store",
+		"etcd://u:p@127.0.0.1,[::1]:1": "*etcd.Store",
+		"file:/etc/x.yaml":             "*file.Store",
+		"env:":                         "*env.Store",
+	} {
+		s, err := URL(url, nil)
+		if got := fmt.Sprintf("%T", s); err != nil || got != want {
+			t.Errorf("URL(%q): got %s, %v, want %s", url, got, err, want)
+			continue
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close(%q): %v", url, err)
+		}
+	}
+}
+
+func TestURLSaysWhatIsWrong(t *testing.T) {
+	for url, want := range map[string]string{
+		"ectd://127.0.0.1:2379":     "did you mean etcd:? want etcd://HOST:PORT",
+		"127.0.0.1:2379":            "want etcd://HOST:PORT",
+		"/etc/x.yaml":               "want etcd://HOST:PORT",
+		"file:":                     "want file:PATH",
+		"etcd://127.0.0.1/services": "-prefix",
+	} {
+		s, err := URL(url, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("URL(%q) = %v, %v, want an error with %q", url, s, err, want)
+		}
+	}
+	if _, err := URL("ectd://u:secret@h", nil); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got %v, want an error without the password", err)
+	}
+	if _, err := URL("none", nil); !errors.Is(err, ErrNone) {
+		t.Errorf(`URL("none"): got %v, want ErrNone`, err)
+	}
+	if _, err := URL("zk://a", nil); !errors.Is(err, ErrScheme) {
+		t.Errorf("URL of an unknown scheme: got %v, want ErrScheme", err)
+	}
+}
+
+func TestConfd(t *testing.T) {
+	for _, c := range []struct {
+		config ConfdConfig
+		want   string // of the error, empty for none
+	}{
+		{ConfdConfig{Backend: "etcd", Nodes: []string{"http://127.0.0.1:4001"}}, ""},
+		{ConfdConfig{Backend: "etcdv3", Nodes: []string{"127.0.0.1:2379"}}, ""},
+		{ConfdConfig{Backend: "env"}, ""},
+		{ConfdConfig{Backend: "file"}, ""},
+		{ConfdConfig{}, "no available endpoints"},
+		{ConfdConfig{Backend: "etcd", Nodes: []string{"a"}, CAKeys: "/no/such.pem"}, "open /no/such.pem: no such file or directory"},
+		{ConfdConfig{Backend: "redis"}, `backend "redis" is not available yet`},
+		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
+	} {
+		s, err := Confd(c.config)
+		switch {
+		case c.want == "" && err == nil:
+			s.Close()
+		case c.want == "":
+			t.Errorf("%+v: %v", c.config, err)
+		case err == nil || !strings.Contains(err.Error(), c.want):
+			t.Errorf("%+v: got %v, want an error with %q", c.config, err, c.want)
+		}
+	}
+}
