@@ -17,9 +17,8 @@ type app struct {
 	done chan struct{} // closed when it has ended; err is then set
 	err  error         // nil: exit code 0
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards started
 	started bool
-	running bool // until wait has taken its end
 }
 
 // start runs cmd in a process group of its own, so that the terminal's signals
@@ -39,16 +38,13 @@ func (a *app) start() error {
 	if err := a.cmd.Start(); err != nil {
 		return fmt.Errorf("start %q: %w", a.cmd.Path, err)
 	}
-	a.started, a.running = true, true
+	a.started = true
 	return nil
 }
 
 // wait returns when the process has ended.
 func (a *app) wait() {
 	err := a.cmd.Wait()
-	a.mu.Lock()
-	a.running = false
-	a.mu.Unlock()
 	if state := a.cmd.ProcessState; state != nil && !state.Success() {
 		err = &exec.ExitError{ProcessState: state}
 	} else if errors.Is(err, exec.ErrWaitDelay) {
@@ -64,8 +60,8 @@ func (a *app) wait() {
 func (a *app) signal(sig os.Signal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running {
-		_ = a.cmd.Process.Signal(sig) // it may have ended just now
+	if a.started {
+		_ = a.cmd.Process.Signal(sig) // it may have ended
 	}
 }
 
