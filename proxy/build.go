@@ -24,7 +24,7 @@ type upstream struct {
 
 // A service is what was built for one service of the plan.
 type service struct {
-	plan      Service
+	plan      *Service // in the newest plan
 	stats     *balance.Stats
 	upstreams []*upstream // of plan.Endpoints, in their order
 	built     *balance.Service
@@ -100,13 +100,13 @@ func (p *Proxy) service(s *Service, i int) *service {
 	}
 	switch {
 	case is == nil:
-		is = &service{stats: new(balance.Stats)}
+		is = &service{plan: new(Service), stats: new(balance.Stats)}
 		p.services[s.Name] = is
 		p.build(is, s)
-	case !sameService(&is.plan, s):
+	case !sameService(is.plan, s):
 		p.build(is, s)
 	default:
-		is.plan = *s
+		is.plan = s
 	}
 	return is
 }
@@ -124,7 +124,7 @@ func (p *Proxy) build(s *service, plan *Service) {
 	before := s.upstreams
 	sameProbe := s.plan.Health == plan.Health
 	s.upstreams = make([]*upstream, 0, len(plan.Endpoints))
-	members := make([]balance.Member, 0, len(plan.Endpoints))
+	members := slices.Grow(p.members[:0], len(plan.Endpoints))
 	i := 0 // in before: where this endpoint would stand if nothing but it changed
 	for j, e := range plan.Endpoints {
 		var u *upstream
@@ -158,8 +158,9 @@ func (p *Proxy) build(s *service, plan *Service) {
 			p.leave(u)
 		}
 	}
-	s.plan = *plan
+	s.plan = plan
 	s.built = balance.NewService(plan.Name, s.stats, members)
+	p.members = members
 	s.built.Connect = cmp.Or(plan.Timeout.Connect, time.Second)
 	s.built.Response = cmp.Or(plan.Timeout.Response, 30*time.Second)
 }

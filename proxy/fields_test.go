@@ -161,7 +161,7 @@ func TestRefusedRequests(t *testing.T) {
 	if a.Count() != 0 {
 		t.Errorf("the origin got %+v, want nothing", a.Seen())
 	}
-	if got := p.Status().Refused; got[405] != 1 || got[505] != 1 {
+	if got := settled(t, p).Refused; got[405] != 1 || got[505] != 1 {
 		t.Errorf("refused %v, want a 405 and a 505", got)
 	}
 }

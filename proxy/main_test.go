@@ -84,6 +84,14 @@ func get(t testing.TB, c *http.Client, url string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
+// settled is the status once no request is running. A client may have its whole
+// answer a moment before the request is counted.
+func settled(t testing.TB, p *proxy.Proxy) proxy.Status {
+	t.Helper()
+	await(t, "end of the requests", func() bool { return p.Status().InFlight == 0 })
+	return p.Status()
+}
+
 func TestForward(t *testing.T) {
 	a, b := testserver.New(t, "a"), testserver.New(t, "b")
 	p, addr := start(t, proxy.Config{}, sole(of(a, b)...))
@@ -99,7 +107,7 @@ func TestForward(t *testing.T) {
 	if names["a"]+names["b"] != 100 || names["a"] < 20 || names["b"] < 20 {
 		t.Errorf("answers by origin: %v, want about 50 each", names)
 	}
-	st := p.Status()
+	st := settled(t, p)
 	if st.Services[0].Requests != 100 || st.Services[0].Errors != 0 || st.InFlight != 0 {
 		t.Errorf("status: %+v, want 100 requests", st.Services[0])
 	}
@@ -137,7 +145,7 @@ func TestNoAnswer(t *testing.T) {
 			t.Errorf("%s: X-Request-Id %q, body %q", step.name, id, body)
 		}
 	}
-	if got := fmt.Sprint(p.Status().Refused); got != "map[404:1 503:1]" {
+	if got := fmt.Sprint(settled(t, p).Refused); got != "map[404:1 503:1]" {
 		t.Errorf("refused %v, want a 404 and a 503", got)
 	}
 	if s := p.Status(); len(s.Services) != 0 || !slices.Equal(s.Listeners, []string{addr}) {

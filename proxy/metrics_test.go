@@ -57,7 +57,7 @@ func TestMetrics(t *testing.T) {
 		get(t, c, "http://"+addr+"/app")
 	}
 	get(t, c, "http://"+addr+"/else")
-	retries := p.Status().Services[0].Retries
+	retries := settled(t, p).Services[0].Retries
 	got := series(t, p)
 	for name, want := range map[string]float64{
 		`muster_ready`: 1,

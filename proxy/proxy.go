@@ -57,7 +57,9 @@ type Proxy struct {
 	order     []*service                // as in the plan
 	upstreams map[upstreamKey]*upstream // those that left too, until they are idle
 	leaving   []*upstream
+	members   []balance.Member // room to build in
 	updates   uint64
+	listened  bool                 // Listen has opened what was planned at the start
 	open      map[string]*listener // by Bind
 	failing   map[string]string    // by Bind: why it could not be opened, as logged
 	relisten  chan struct{}        // holds one token while the plan's listeners may differ from open

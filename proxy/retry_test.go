@@ -71,7 +71,7 @@ func TestRefusedGoesElsewhere(t *testing.T) {
 	if got := a.Count(); got != n {
 		t.Errorf("the origin got %d requests, want %d", got, n)
 	}
-	web := p.Status().Services[0]
+	web := settled(t, p).Services[0]
 	if web.Retries == 0 || web.Errors != 0 || web.Upstreams[1].Errors != web.Retries {
 		t.Errorf("status %+v: want a retry for each error of the dead endpoint", web)
 	}
@@ -208,8 +208,8 @@ func TestReusedDiedSameEndpoint(t *testing.T) {
 					t.Fatalf("status %d, want 204", res.StatusCode)
 				}
 			}
-			if raw.Conns() != 2 || p.Status().Services[0].Retries != 1 {
-				t.Errorf("%d connections, %d retries, want 2 and 1", raw.Conns(), p.Status().Services[0].Retries)
+			if raw.Conns() != 2 || settled(t, p).Services[0].Retries != 1 {
+				t.Errorf("%d connections, %d retries, want 2 and 1", raw.Conns(), settled(t, p).Services[0].Retries)
 			}
 		})
 	}
@@ -238,7 +238,7 @@ func TestReusedDiedPost(t *testing.T) {
 	if res.StatusCode != 502 || proxyError(res) != "connection_terminated" || raw.Conns() != 1 || other.Count() != 0 {
 		t.Errorf("status %d (%s), %d connections, %d at the other, want 502 and no second send", res.StatusCode, proxyError(res), raw.Conns(), other.Count())
 	}
-	if n := p.Status().Services[0].Retries; n != 0 {
+	if n := settled(t, p).Services[0].Retries; n != 0 {
 		t.Errorf("%d retries, want 0", n)
 	}
 }
@@ -307,7 +307,7 @@ func TestProxyStatus(t *testing.T) {
 			if len(res.Header.Get("X-Request-Id")) != 32 || !strings.Contains(body, ".") || strings.Contains(body, tt.addr) {
 				t.Errorf("fields %v, body %q: want an id, a reason and no address", res.Header, body)
 			}
-			if s := p.Status().Services[0]; s.Errors != 1 || s.Requests != 1 {
+			if s := settled(t, p).Services[0]; s.Errors != 1 || s.Requests != 1 {
 				t.Errorf("status %+v, want one request, one error", s)
 			}
 		})

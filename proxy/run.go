@@ -18,12 +18,14 @@ import (
 // tried again.
 const relistenInterval = time.Second
 
-// Listen opens the plan's listeners that are not open yet; clients can connect
-// from then on, but wait for Run. One that can't be opened is an error, and
-// then none of them is open.
+// Listen opens the plan's listeners; clients can connect from then on, but wait
+// for Run. One that can't be opened is an error, and then none is open.
 func (p *Proxy) Listen() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.listened {
+		return nil // Run sees to what a later plan adds
+	}
 	var errs []error
 	for _, l := range p.plan.Listeners {
 		if p.open[l.Bind] == nil {
@@ -37,6 +39,7 @@ func (p *Proxy) Listen() error {
 			delete(p.open, bind)
 		}
 	}
+	p.listened = err == nil
 	return err
 }
 

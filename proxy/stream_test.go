@@ -239,7 +239,7 @@ func TestTruncated(t *testing.T) {
 			if line := log.wait(t, 1); !strings.Contains(line, `"error":"`+tt.error+`"`) {
 				t.Errorf("access log %s, want %s", line, tt.error)
 			}
-			if u := p.Status().Services[0].Upstreams[0]; u.Errors != 1 || u.InFlight != 0 {
+			if u := settled(t, p).Services[0].Upstreams[0]; u.Errors != 1 || u.InFlight != 0 {
 				t.Errorf("upstream %+v, want one error", u)
 			}
 		})

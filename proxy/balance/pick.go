@@ -27,10 +27,11 @@ type Member struct {
 	Weight int
 }
 
-// NewService returns a service that chooses among members. Those of weight
+// NewService returns a service that chooses among members, which it does not
+// keep. Those of weight
 // zero, and those that are not [Up] now, never get a new request.
 func NewService(name string, stats *Stats, members []Member) *Service {
-	s := &Service{Name: name, Stats: stats}
+	s := &Service{Name: name, Stats: stats, members: make([]*Upstream, 0, len(members)), weights: make([]uint64, 0, len(members))}
 	equal := true
 	for _, m := range members {
 		if m.Weight <= 0 || m.State() != Up {

@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"muster/catalog"
+)
+
+// planOf is a plan of services with endpoints each, with a route for each.
+func planOf(services, endpoints int) *Plan {
+	plan := &Plan{Ready: true}
+	for i := range services {
+		name := fmt.Sprintf("s%05d", i)
+		s := Service{Name: name}
+		for j := range endpoints {
+			id := fmt.Sprintf("e%05d", j)
+			s.Endpoints = append(s.Endpoints, &catalog.Endpoint{Service: name, ID: id, Announcement: catalog.Announcement{
+				Addr: fmt.Sprintf("10.%d.%d.%d:80", i%256, j/256, j%256), Weight: 100, State: catalog.Up,
+			}})
+		}
+		plan.Services = append(plan.Services, s)
+		plan.Routes = append(plan.Routes, Route{Route: catalog.Route{Host: name + ".example.com", Path: "/"}, Service: name})
+	}
+	return plan
+}
+
+// toggled is plan as config makes it after one endpoint of the middle service
+// has changed: new slices, the same pointers but for that.
+func toggled(plan *Plan, change func([]*catalog.Endpoint) []*catalog.Endpoint) *Plan {
+	next := *plan
+	next.Services = slices.Clone(plan.Services)
+	next.Routes = slices.Clone(plan.Routes)
+	s := &next.Services[len(next.Services)/2]
+	s.Endpoints = change(slices.Clone(s.Endpoints))
+	return &next
+}
+
+func drop(es []*catalog.Endpoint) []*catalog.Endpoint {
+	return slices.Delete(es, len(es)/2, len(es)/2+1)
+}
+
+func reweigh(es []*catalog.Endpoint) []*catalog.Endpoint {
+	e := *es[len(es)/2]
+	e.Weight++
+	es[len(es)/2] = &e
+	return es
+}
+
+// A new plan costs only the services that changed: the others are the same
+// pointers in the table, and the routes are shared.
+func TestUpdateReuses(t *testing.T) {
+	p := New(Config{})
+	plan := planOf(5, 3)
+	p.Update(plan)
+	before, routes := p.order, p.routes
+	built := make(map[string]any)
+	for _, s := range before {
+		built[s.plan.Name] = s.built
+	}
+	for _, change := range []func([]*catalog.Endpoint) []*catalog.Endpoint{drop, reweigh} {
+		p.Update(toggled(plan, change))
+		for i, s := range p.order {
+			if changed := built[s.plan.Name] != s.built; changed != (i == 2) || s != before[i] {
+				t.Errorf("%s: built anew: %v, want only the changed one", s.plan.Name, changed)
+			}
+		}
+		if p.routes != routes {
+			t.Error("the routes were built anew, and none changed")
+		}
+		built["s00002"] = p.order[2].built
+	}
+	p.Update(&Plan{Ready: true})
+	if len(p.services)+len(p.upstreams)+len(p.leaving)+len(p.probes.probes) != 0 {
+		t.Errorf("after everything left: %d services, %d upstreams, want none", len(p.services), len(p.upstreams))
+	}
+}
+
+// The same endpoint twice, in whatever order, is one upstream.
+func TestUpdateTwice(t *testing.T) {
+	p := New(Config{})
+	plan := planOf(1, 3)
+	es := plan.Services[0].Endpoints
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {0, 0, 1, 2, 2}, {1}, {2, 0}, {}, {0, 2, 1}} {
+		var some []*catalog.Endpoint
+		distinct := make(map[int]bool)
+		for _, i := range order {
+			some = append(some, es[i])
+			distinct[i] = true
+		}
+		next := planOf(1, 0)
+		next.Services[0].Endpoints = some
+		p.Update(next)
+		st := p.Status().Services[0].Upstreams
+		if len(st) != len(distinct) || len(p.upstreams) != len(distinct) {
+			t.Errorf("%v: %d upstreams in the status, %d kept, want %d", order, len(st), len(p.upstreams), len(distinct))
+		}
+		for _, u := range st {
+			if u.State != "up" {
+				t.Errorf("%v: %+v, want it up", order, u)
+			}
+		}
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	for _, bb := range []struct {
+		name                string
+		services, endpoints int
+		change              func([]*catalog.Endpoint) []*catalog.Endpoint
+	}{
+		{"1000x10-leaves", 1000, 10, drop},
+		{"1000x10-changes", 1000, 10, reweigh},
+		{"1x10000-leaves", 1, 10_000, drop},
+		{"1x10000-changes", 1, 10_000, reweigh},
+		{"10000x10-leaves", 10_000, 10, drop},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			p := New(Config{})
+			plan := planOf(bb.services, bb.endpoints)
+			plans := []*Plan{plan, toggled(plan, bb.change)}
+			p.Update(plan)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				p.Update(plans[(i+1)%2])
+			}
+		})
+	}
+}
