@@ -34,10 +34,8 @@ func (e *Engine) process(ctx context.Context, r *Resource, keys map[string]strin
 	// As in confd it is no error when only root could do it.
 	_ = os.Chmod(stage, want.mode)
 	_ = os.Chown(stage, want.uid, want.gid)
-	same, err := e.compare(r, stage)
+	same := e.compare(r, stage)
 	switch {
-	case err != nil:
-		return err
 	case e.Noop:
 		e.Report(Event{What: Spared, Resource: r})
 		return nil
@@ -104,19 +102,20 @@ func (r *Resource) attributes() (a attributes, err error) {
 }
 
 // compare reports whether dest has what the stage file has: owners, mode, text.
-func (e *Engine) compare(r *Resource, stage string) (same bool, err error) {
+// What can't be compared is not the same.
+func (e *Engine) compare(r *Resource, stage string) (same bool) {
 	e.Report(Event{What: Comparing, Resource: r, Path: stage})
-	want, err := stateOf(stage)
-	if err != nil {
-		return false, err
-	}
 	have, err := stateOf(r.Dest)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return false
+	}
+	var want [4]string
+	if err == nil {
+		want, err = stateOf(stage)
 	}
 	if err != nil {
 		e.Report(Event{What: Uncomparable, Resource: r, Err: err})
-		return false, nil
+		return false
 	}
 	same = true
 	for i, field := range [...]string{"UID", "GID", "mode", "md5sum"} {
@@ -125,7 +124,7 @@ func (e *Engine) compare(r *Resource, stage string) (same bool, err error) {
 			e.Report(Event{What: Differs, Resource: r, Field: field, Have: have[i], Want: want[i]})
 		}
 	}
-	return same, nil
+	return same
 }
 
 // stateOf is what compare compares. A folder has a state too: it differs.
