@@ -63,16 +63,16 @@ func (e *Engine) process(ctx context.Context, r *Resource, keys map[string]strin
 func (e *Engine) owed(r *Resource) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.unloaded[r.Dest]
+	return e.owing[r.Dest]
 }
 
 func (e *Engine) owe(r *Resource, owed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if owed {
-		e.unloaded[r.Dest] = true
+		e.owing[r.Dest] = true
 	} else {
-		delete(e.unloaded, r.Dest)
+		delete(e.owing, r.Dest)
 	}
 }
 

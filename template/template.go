@@ -46,8 +46,8 @@ type Config struct {
 type Engine struct {
 	Config
 
-	mu       sync.Mutex
-	unloaded map[string]bool // dests whose reload_cmd failed: to be run again though the file is in sync
+	mu    sync.Mutex
+	owing map[string]bool // dests whose reload_cmd failed: to be run again though the file is in sync
 }
 
 // New checks c and returns its engine.
@@ -68,7 +68,7 @@ func New(c Config) (*Engine, error) {
 	if c.Report == nil {
 		c.Report = func(Event) {}
 	}
-	return &Engine{Config: c, unloaded: make(map[string]bool)}, errors.Join(errs...)
+	return &Engine{Config: c, owing: make(map[string]bool)}, errors.Join(errs...)
 }
 
 // An Event is one thing that happened.
