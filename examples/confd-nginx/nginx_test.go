@@ -37,7 +37,10 @@ func TestDemo(t *testing.T) {
 	addr := proctest.FreeAddr(t)
 	_, port, _ := strings.Cut(addr, ":")
 	work := t.TempDir()
-	bin := filepath.Dir(proctest.Build(t, "muster/cmd/confd"))
+	bin := t.TempDir() // where muster is called confd
+	if err := os.Symlink(proctest.Build(t, "muster/cmd/muster"), filepath.Join(bin, "confd")); err != nil {
+		t.Fatal(err)
+	}
 	prepare := fmt.Sprintf(`set -e
 cp -a /etc %[1]s/etc
 mkdir -p %[1]s/etc/confd/conf.d %[1]s/etc/confd/templates
