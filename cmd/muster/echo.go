@@ -133,6 +133,9 @@ func (e *echoServer) Run(ctx context.Context) error {
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), echoLeave)
 	defer cancel()
 	err := server.ShutdownWithContext(leave)
+	// Shutdown knows no listener yet where Serve has only begun, and would leave
+	// it open.
+	_ = e.listener.Close()
 	return errors.Join(err, <-served)
 }
 

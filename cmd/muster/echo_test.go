@@ -1,48 +1,31 @@
-package main
+package main_test
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
-	"muster/cmd/internal/cli"
+	"muster/internal/proctest"
 )
 
+// loopback is an address as our commands print it.
+var loopback = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+
 // startEcho runs "muster echo args" until the test ends, and returns its address.
-func startEcho(t *testing.T, args ...string) (addr string, stop func() int) {
+func startEcho(t *testing.T, args ...string) (addr string, p *proctest.Proc) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	out, w := io.Pipe()
-	var errs bytes.Buffer
-	ended := make(chan int, 1)
-	go func() {
-		code := echo(ctx, cli.Std{Out: w, Err: &errs, Getenv: func(string) string { return "" }}, args)
-		w.Close()
-		ended <- code
-	}()
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("echo %q: %v, exit code %d: %s", args, err, <-ended, &errs)
-	}
-	stop = func() int {
-		cancel()
-		code := <-ended
-		ended <- code
-		return code
-	}
-	t.Cleanup(func() { stop() })
-	return strings.TrimSpace(line), stop
+	p = proctest.Start(t, "echo", nil, proctest.Build(t, "muster/cmd/muster"), append([]string{"echo"}, args...)...)
+	return loopback.FindString(p.WaitFor("127.0.0.1:")), p
 }
 
-// ask sends a request without keeping its connection.
-func ask(t *testing.T, method, url, body string) (status int, answer string) {
+// request sends one over a connection of its own.
+func request(t *testing.T, method, url, body string) (status int, answer string) {
 	t.Helper()
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,8 +44,8 @@ func ask(t *testing.T, method, url, body string) (status int, answer string) {
 }
 
 func TestEchoSaysWhoAndWhat(t *testing.T) {
-	addr, stop := startEcho(t, "-name", "web/1")
-	status, body := ask(t, "GET", "http://"+addr+"/a/b?x=1", "")
+	addr, p := startEcho(t, "-name", "web/1")
+	status, body := request(t, "GET", "http://"+addr+"/a/b?x=1", "")
 	if status != 200 || !strings.HasPrefix(body, "web/1 at "+addr+"\n\nGET /a/b?x=1 HTTP/1.1\n") {
 		t.Errorf("got %d %q, want 200, the name, the address and the request line", status, body)
 	}
@@ -71,11 +54,12 @@ func TestEchoSaysWhoAndWhat(t *testing.T) {
 			t.Errorf("got %q, want the field %q", body, field)
 		}
 	}
-	if _, body = ask(t, "PUT", "http://"+addr+"/", strings.Repeat("x", 10<<20)); !strings.Contains(body, fmt.Sprintf("a body of %d bytes\n", 10<<20)) {
+	if _, body = request(t, "PUT", "http://"+addr+"/", strings.Repeat("x", 10<<20)); !strings.Contains(body, fmt.Sprintf("a body of %d bytes\n", 10<<20)) {
 		t.Errorf("got %q, want the size of the body", body)
 	}
-	if code := stop(); code != cli.Done {
-		t.Errorf("stopped: exit code %d, want %d", code, cli.Done)
+	p.Signal(syscall.SIGTERM)
+	if code := p.Wait(); code != 0 {
+		t.Errorf("after SIGTERM: exit code %d, want 0", code)
 	}
 	if _, err := http.Get("http://" + addr); err == nil {
 		t.Errorf("%s still answers after the end", addr)
@@ -103,7 +87,7 @@ func TestEchoAnswersAsAsked(t *testing.T) {
 		{"asked to recover", "POST", "/healthz", 200, 0, "ok"},
 		{"recovered", "GET", "/healthz", 200, 0, "ok"},
 	} {
-		status, body := ask(t, test.method, "http://"+addr+test.path, "")
+		status, body := request(t, test.method, "http://"+addr+test.path, "")
 		if status != test.status || test.size > 0 && len(body) != test.size || !strings.Contains(body, test.text) {
 			t.Errorf("%s: got %d, %d bytes %.60q, want %d, %d bytes, with %q", test.name, status, len(body), body, test.status, test.size, test.text)
 		}
@@ -112,31 +96,31 @@ func TestEchoAnswersAsAsked(t *testing.T) {
 
 func TestEchoFails(t *testing.T) {
 	addr, _ := startEcho(t, "-fail", "100%")
-	if status, _ := ask(t, "GET", "http://"+addr+"/", ""); status != 500 {
+	if status, _ := request(t, "GET", "http://"+addr+"/", ""); status != 500 {
 		t.Errorf("-fail 100%%: got %d, want 500", status)
 	}
-	if status, _ := ask(t, "GET", "http://"+addr+"/healthz", ""); status != 200 {
+	if status, _ := request(t, "GET", "http://"+addr+"/healthz", ""); status != 200 {
 		t.Errorf("-fail 100%%: /healthz: got %d, want 200", status)
 	}
 }
 
 func TestEchoUsage(t *testing.T) {
+	muster := proctest.Build(t, "muster/cmd/muster")
 	addr, _ := startEcho(t)
 	for _, test := range []struct {
 		args string
 		code int
 		text string
 	}{
-		{"-fail 120%", cli.Usage, `invalid value "120%" for flag -fail: want a percentage such as 20%`},
-		{"-dealy 1s", cli.Usage, `unknown flag -dealy (did you mean -delay?)`},
-		{"-delay -1s", cli.Usage, `-delay -1s: want no negative one`},
-		{"web", cli.Usage, `unexpected "web"`},
-		{"-listen " + addr, cli.Failed, "address already in use"},
+		{"-fail 120%", 2, `invalid value "120%" for flag -fail: want a percentage such as 20%`},
+		{"-dealy 1s", 2, `unknown flag -dealy (did you mean -delay?)`},
+		{"-delay -1s", 2, `-delay -1s: want no negative one`},
+		{"web", 2, `unexpected "web"`},
+		{"-listen " + addr, 1, "address already in use"},
 	} {
-		var errs bytes.Buffer
-		code := echo(t.Context(), cli.Std{Out: io.Discard, Err: &errs, Getenv: func(string) string { return "" }}, strings.Fields(test.args))
-		if code != test.code || !strings.Contains(errs.String(), test.text) {
-			t.Errorf("echo %s: got %d %q, want %d with %q", test.args, code, errs.String(), test.code, test.text)
+		p := proctest.Start(t, "echo "+test.args, nil, muster, append([]string{"echo"}, strings.Fields(test.args)...)...)
+		if code := p.Wait(); code != test.code || !strings.Contains(p.Output(), test.text) {
+			t.Errorf("echo %s: got %d %q, want %d with %q", test.args, code, p.Output(), test.code, test.text)
 		}
 	}
 }

@@ -1,0 +1,480 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"muster/backends/etcd"
+	"muster/catalog"
+	"muster/cmd/internal/cli"
+	"muster/config"
+	"muster/proxy"
+	"muster/sidekick"
+)
+
+const demoHelp = `The real thing in one process: an embedded etcd, three backends (web/3 is slow)
+with a sidekick each, a balancer with its status page, and a light load, so that
+something moves. It uses 127.0.0.1 only, takes free ports where the usual ones
+are taken, and leaves nothing behind when it ends.`
+
+// demo is "muster demo".
+func demo(ctx context.Context, std cli.Std, args []string) int {
+	f := cli.NewFlags("demo", "[flags]", demoHelp)
+	rate := f.Int("rate", 50, "`requests` a second to send; 0 for none")
+	logger := f.Log(std)
+	// The screen tells what happens; the log would tell it again.
+	f.Lookup("log").DefValue = "error"
+	_ = f.Lookup("log").Value.Set("error")
+	rest, command, code, ok := f.Parse(std, args)
+	switch {
+	case !ok:
+		return code
+	case len(rest)+len(command) > 0:
+		return f.Wrong(std, "unexpected %q", strings.Join(append(rest, command...), " "))
+	case *rate < 0 || *rate > 1000:
+		return f.Wrong(std, "-rate %d: want 0 to 1000", *rate)
+	}
+	ctx, stop := cli.Signals(ctx)
+	defer stop()
+	ctx, stopHangup := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal was closed
+	defer stopHangup()
+	d := &demoStack{std: std, log: logger(), rate: *rate}
+	if err := d.run(ctx); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(std.Err, "muster demo: %v\n", err)
+		return cli.Failed
+	}
+	return cli.Done
+}
+
+// A demoStack is everything that the demo starts.
+type demoStack struct {
+	std  cli.Std
+	log  *slog.Logger
+	rate int
+
+	storeURL string
+	edge     *edge
+	backends []*demoBackend
+	failed   atomic.Uint64 // requests of the load without a good answer
+}
+
+// run starts everything, in the order in which it is needed, and ends it in the
+// other order when ctx ends.
+func (d *demoStack) run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "muster-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	storeAddr, err := freeAddr("127.0.0.1:2379")
+	if err != nil {
+		return err
+	}
+	stopEtcd, err := startEtcd(ctx, dir, storeAddr)
+	if err != nil {
+		return err
+	}
+	defer stopEtcd()
+	d.storeURL = "etcd://" + storeAddr
+
+	stopEdge, err := d.startEdge(ctx, fail)
+	if err != nil {
+		return err
+	}
+	defer stopEdge()
+	stopBackends, err := d.startBackends(ctx, fail)
+	if err != nil {
+		return err
+	}
+	defer stopBackends()
+	if err := d.waitReady(ctx); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	d.show(storeAddr)
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { d.load(ctx) })
+	go d.keys(ctx) // a read of the terminal can't be ended: this goes with the process
+	d.tell(ctx)
+	fmt.Fprintln(d.std.Out, "\nleaving …")
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return cause
+	}
+	return nil
+}
+
+// freeAddr is usual, or where that is taken an address with a free port.
+func freeAddr(usual string) (string, error) {
+	l, err := net.Listen("tcp", usual)
+	if err != nil {
+		host, _, _ := net.SplitHostPort(usual)
+		if l, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
+			return "", err
+		}
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// startEdge starts the balancer. stop waits until it has answered everything.
+func (d *demoStack) startEdge(ctx context.Context, fail context.CancelCauseFunc) (stop func(), err error) {
+	listen, err := freeAddr("127.0.0.1:8080")
+	if err != nil {
+		return nil, err
+	}
+	adminAddr, err := freeAddr("127.0.0.1:9900")
+	if err != nil {
+		return nil, err
+	}
+	store, err := etcd.Open(d.storeURL, d.log)
+	if err != nil {
+		return nil, err
+	}
+	d.edge = &edge{
+		Store: store, StoreURL: d.storeURL, Prefix: catalog.DefaultPrefix, Admin: adminAddr,
+		Flags: config.Flags{Listen: []string{listen}}, Log: d.log, AccessLog: io.Discard,
+	}
+	if err := d.edge.start(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return demoRun(ctx, fail, func(ctx context.Context) error {
+		defer store.Close()
+		return d.edge.run(ctx)
+	}), nil
+}
+
+// demoRun runs f aside. What it returns before it is stopped ends the demo. stop
+// waits for its end.
+func demoRun(ctx context.Context, fail context.CancelCauseFunc, f func(context.Context) error) (stop func()) {
+	// Not ended by ctx: each part ends in its turn.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			fail(err)
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// A demoBackend is an echo server and its sidekick.
+type demoBackend struct {
+	name, addr string
+	delay      time.Duration
+	toggle     chan struct{} // takes a token: stop the server, or start it again
+}
+
+// demoDelays are how long the backends take. The slow one is still busy when the
+// next requests come, and gets half as many for it.
+var demoDelays = []time.Duration{time.Millisecond, time.Millisecond, 60 * time.Millisecond}
+
+// startBackends starts the backends and then their sidekicks. stop lets each
+// sidekick withdraw before its backend ends.
+func (d *demoStack) startBackends(ctx context.Context, fail context.CancelCauseFunc) (stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for len(stops) > 0 {
+			stops[len(stops)-1]()
+			stops = stops[:len(stops)-1]
+		}
+	}
+	for i, delay := range demoDelays {
+		b := &demoBackend{name: fmt.Sprintf("web/%d", i+1), delay: delay, toggle: make(chan struct{})}
+		e, err := newEchoServer("127.0.0.1:0", b.name, delay, 0)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		b.addr = e.addr
+		d.backends = append(d.backends, b)
+		stops = append(stops, demoRun(ctx, fail, func(ctx context.Context) error { return b.run(ctx, e) }))
+	}
+	for _, b := range d.backends {
+		store, err := etcd.Open(d.storeURL, d.log)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		service, id, _ := strings.Cut(b.name, "/")
+		s, err := sidekick.New(sidekick.Config{
+			Service: service, ID: id, Addr: b.addr, Checks: []string{"http:/healthz"}, Interval: 500 * time.Millisecond,
+			Fall: 2, Drain: -1, Lease: store.Lease(5 * time.Second), Log: d.log,
+		})
+		if err != nil {
+			stop()
+			return nil, errors.Join(err, store.Close())
+		}
+		stops = append(stops, demoRun(ctx, fail, func(ctx context.Context) error {
+			defer store.Close()
+			return s.Run(ctx)
+		}))
+	}
+	return stop, nil
+}
+
+// run serves until ctx ends; a toggle stops the server, and starts it again at
+// the same address.
+func (b *demoBackend) run(ctx context.Context, e *echoServer) error {
+	for {
+		serving, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(serving) }()
+		select {
+		case err := <-ended:
+			stop()
+			return err
+		case <-ctx.Done():
+			stop()
+			return <-ended
+		case <-b.toggle:
+			stop()
+			if err := <-ended; err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.toggle:
+		}
+		var err error
+		if e, err = newEchoServer(b.addr, b.name, b.delay, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// demoPatience is how long the parts may take to find each other.
+const demoPatience = time.Minute
+
+// waitReady waits until the balancer knows all backends.
+func (d *demoStack) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	var known *catalog.Snapshot
+	for {
+		next, err := d.edge.watcher.Next(ctx, known)
+		if err != nil {
+			return fmt.Errorf("waiting for the announcements of %d backends: %w", len(d.backends), err)
+		}
+		known = next
+		up := 0
+		if web := next.Service("web"); web != nil {
+			for _, e := range web.Endpoints {
+				if e.State == catalog.Up {
+					up++
+				}
+			}
+		}
+		if up == len(d.backends) {
+			return nil
+		}
+	}
+}
+
+// show is the screen.
+func (d *demoStack) show(storeAddr string) {
+	balancer, page := d.edge.proxy.Addrs()[0], d.edge.admin.Addr().String()
+	me := calledAs()
+	w := d.std.Out
+	fmt.Fprint(w, "muster demo — everything below is real, and goes away with Ctrl-C\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(t, "  "+strings.Join(cells, "\t")) }
+	row("store", "etcd "+storeAddr, instead(storeAddr, "2379")+fmt.Sprintf("%d endpoints of \"web\" announced; web/3 is slow", len(d.backends)))
+	row("balancer", "http://"+balancer, instead(balancer, "8080")+"curl it: each answer names its endpoint")
+	row("dashboard", "http://"+page, instead(page, "9900")+"services, endpoints, rates, live")
+	t.Flush()
+	fmt.Fprint(w, "\n  try\n")
+	try := func(what string, commands ...string) {
+		fmt.Fprintf(w, "    # %s\n", what)
+		for _, c := range commands {
+			fmt.Fprintf(w, "    %s\n", c)
+		}
+	}
+	try("who answers, and what it was asked", "curl -i http://"+balancer+"/")
+	try("a slow failure: see it on the dashboard", "curl 'http://"+balancer+"/?delay=2s&status=503'")
+	try("web/1 fails its check and leaves; status=200 brings it back", "curl -d '' 'http://"+d.backends[0].addr+"/healthz?status=503'")
+	try("a fourth backend in another terminal, and its sidekick",
+		me+" echo -name web/4 -listen 127.0.0.1:9004 &",
+		me+" sidekick web -addr 127.0.0.1:9004 -store "+d.storeURL)
+	if d.interactive() {
+		try("stop web/2 without a word to anybody; once more starts it again", "press k and Enter here")
+	}
+	fmt.Fprintln(w)
+}
+
+// instead says that the usual port was taken, where it was.
+func instead(addr, usual string) string {
+	if _, port, _ := net.SplitHostPort(addr); port != usual {
+		return "(" + usual + " is taken) "
+	}
+	return ""
+}
+
+// calledAs is what to type to run this binary again.
+func calledAs() string {
+	self, err := os.Executable()
+	if found, e := exec.LookPath("muster"); e == nil && err == nil && found == self {
+		return "muster"
+	}
+	if err == nil && strings.Contains(self, "go-build") {
+		return "go run ./cmd/muster"
+	}
+	return os.Args[0]
+}
+
+// tell prints what happens until ctx ends: endpoints that come, go or fail at
+// once, the traffic every few seconds.
+func (d *demoStack) tell(ctx context.Context) {
+	look, sum := time.NewTicker(100*time.Millisecond), time.NewTicker(5*time.Second)
+	defer look.Stop()
+	defer sum.Stop()
+	line := func(text string) { fmt.Fprintf(d.std.Out, "  %s  %s\n", time.Now().Format("15:04:05"), text) }
+	states, last, lastAt := "", d.web(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if now := demoStates(d.web()); now != states {
+				states = now
+				line(states)
+			}
+		case now := <-sum.C:
+			web := d.web()
+			if d.rate > 0 || web.Requests > last.Requests {
+				line(demoTraffic(last, web, now.Sub(lastAt), d.failed.Load()))
+			}
+			last, lastAt = web, now
+		}
+	}
+}
+
+// web is the balancer's view of the service.
+func (d *demoStack) web() proxy.ServiceStatus {
+	for _, s := range d.edge.proxy.Status().Services {
+		if s.Name == "web" {
+			return s
+		}
+	}
+	return proxy.ServiceStatus{}
+}
+
+// demoStates is web/1 up   web/2 failing (connection refused)   …
+func demoStates(web proxy.ServiceStatus) string {
+	var all []string
+	for _, u := range web.Upstreams {
+		text := web.Name + "/" + u.ID + " " + u.State
+		if u.State == "failing" {
+			text += " (" + u.Reason + ")"
+		}
+		all = append(all, text)
+	}
+	if len(all) == 0 {
+		return "no endpoint"
+	}
+	return strings.Join(all, "   ")
+}
+
+// demoTraffic is what happened between two looks.
+func demoTraffic(before, now proxy.ServiceStatus, took time.Duration, failed uint64) string {
+	latency := now.Latency.Since(before.Latency)
+	was := make(map[string]uint64)
+	for _, u := range before.Upstreams {
+		was[u.ID+" "+u.Addr] = u.Requests
+	}
+	var counts []uint64
+	var sum uint64
+	for _, u := range now.Upstreams {
+		n := u.Requests - min(u.Requests, was[u.ID+" "+u.Addr])
+		counts = append(counts, n)
+		sum += n
+	}
+	var shares []string
+	for _, n := range counts {
+		shares = append(shares, fmt.Sprintf("%.0f", 100*float64(n)/float64(max(1, sum))))
+	}
+	return fmt.Sprintf("%.0f req/s   p50 %s   p99 %s   errors %d   share %s",
+		float64(now.Requests-before.Requests)/took.Seconds(), milliseconds(latency.P50), milliseconds(latency.P99), failed, strings.Join(shares, "/"))
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+// load sends d.rate requests a second, evenly spaced.
+func (d *demoStack) load(ctx context.Context) {
+	if d.rate == 0 {
+		return
+	}
+	client := &fasthttp.HostClient{Addr: d.edge.proxy.Addrs()[0], Name: "muster demo", MaxConns: 1000, RetryIf: func(*fasthttp.Request) bool { return false }}
+	defer client.CloseIdleConnections()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	tick := time.NewTicker(time.Second / time.Duration(d.rate))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		wg.Go(func() {
+			status, _, err := client.GetTimeout(nil, "http://"+client.Addr+"/", 10*time.Second)
+			if err != nil || status != fasthttp.StatusOK {
+				d.failed.Add(1)
+			}
+		})
+	}
+}
+
+// interactive reports whether somebody sits at the terminal.
+func (d *demoStack) interactive() bool {
+	f, ok := d.std.In.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull && foreground(f)
+}
+
+// keys reads what is typed: k stops web/2, and starts it again.
+func (d *demoStack) keys(ctx context.Context) {
+	if !d.interactive() {
+		return
+	}
+	lines := bufio.NewScanner(d.std.In)
+	for lines.Scan() {
+		if strings.TrimSpace(lines.Text()) != "k" {
+			continue
+		}
+		select {
+		case d.backends[1].toggle <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
