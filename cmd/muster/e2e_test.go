@@ -95,7 +95,8 @@ func TestWholePath(t *testing.T) {
 }
 
 func status(url string) int {
-	resp, err := http.Get(url)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
 	if err != nil {
 		return 0
 	}

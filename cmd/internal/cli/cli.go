@@ -142,7 +142,7 @@ func (f *Flags) Help(w io.Writer) {
 		if kind != "" {
 			left += " " + kind
 		}
-		if fl.DefValue != "" && fl.DefValue != "false" && fl.DefValue != "0" {
+		if fl.DefValue != "" && fl.DefValue != "false" && fl.DefValue != "0" && fl.DefValue != "0s" {
 			text += " (default " + fl.DefValue + ")"
 		}
 		fmt.Fprintf(w, "  %-24s %s\n", left, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 27)))
@@ -175,11 +175,25 @@ func (l *list) Set(value string) error {
 
 // Log defines -log and returns the logger it asks for, once flags are parsed.
 func (f *Flags) Log(std Std) func() *slog.Logger {
-	level := slog.LevelInfo
-	f.TextVar(&level, "log", level, "`LEVEL`: debug, info, warn or error")
+	var l level
+	f.Var(&l, "log", "say what is of `LEVEL` debug, info, warn or error, and above")
 	return func() *slog.Logger {
-		return slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: level, ReplaceAttr: shortTime}))
+		return slog.New(slog.NewTextHandler(std.Err, &slog.HandlerOptions{Level: slog.Level(l), ReplaceAttr: shortTime}))
 	}
+}
+
+// A level is slog's, in lower case. Zero is info.
+type level slog.Level
+
+func (l *level) String() string { return strings.ToLower(slog.Level(*l).String()) }
+
+func (l *level) Set(text string) error {
+	var s slog.Level
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, text) || s.UnmarshalText([]byte(text)) != nil {
+		return errors.New("want debug, info, warn or error")
+	}
+	*l = level(s)
+	return nil
 }
 
 func shortTime(groups []string, a slog.Attr) slog.Attr {
