@@ -86,7 +86,7 @@ func TestTarget(t *testing.T) {
 	a := testserver.New(t, "a")
 	_, addr := start(t, proxy.Config{}, sole(of(a)...))
 	for _, target := range []string{
-		"/", "/?", "/a%2Fb%2fc", "//a//b", "/a;b?c;d&e=%zz", "/a|b^c`{d}", "/%7e~%41", `/"quoted"`, "/a'b(c)!*", "/?a=1&&b=?/x", "/a?b=%00",
+		"/", "/?", "/a%2Fb%2fc", "//a//b", "/a;b?c;d&e=%zz", "/a|b^c`{d}", "/%7e~%41", `/"quoted"`, "/a'b(c)!*", "/?a=1&&b=?/x", "/a?b=%00", "/...", "/.a/a..;b/..c", "/a?b=/../c\\d",
 	} {
 		c := testserver.Dial(t, addr)
 		c.Send("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -145,6 +145,14 @@ func TestRefusedRequests(t *testing.T) {
 		status  int
 	}{
 		{"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405},
+		{"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405},
+		{"GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"GET /a/.%2e;x/b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"GET /a/%2E HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"GET /a\\b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"GET /a%00b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
 		{"GET / HTTP/1.1\r\n\r\n", 400},
 		{"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
@@ -161,7 +169,7 @@ func TestRefusedRequests(t *testing.T) {
 	if a.Count() != 0 {
 		t.Errorf("the origin got %+v, want nothing", a.Seen())
 	}
-	if got := settled(t, p).Refused; got[405] != 1 || got[505] != 1 {
-		t.Errorf("refused %v, want a 405 and a 505", got)
+	if got := settled(t, p).Refused; got[400] != 7 || got[405] != 2 || got[505] != 1 {
+		t.Errorf("refused %v, want 7 400, 2 405 and a 505", got)
 	}
 }

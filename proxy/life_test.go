@@ -401,6 +401,48 @@ func TestBodyStops(t *testing.T) {
 	}
 }
 
+// An endpoint that stops taking a body is silent too.
+func TestEndpointStopsReading(t *testing.T) {
+	raw := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {
+		c.Head()
+		c.Silence(t)
+	})
+	plan := sole(endpoint("a", raw.Addr))
+	plan.Services[0].Timeout.Response = 300 * time.Millisecond
+	_, addr := start(t, proxy.Config{}, plan)
+	c := testserver.Dial(t, addr)
+	c.Send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer c.Close()
+	wg.Go(func() { io.Copy(c.Conn, io.LimitReader(zeros{}, 100_000_000)) })
+	if res := c.Response(t, "PUT"); res.StatusCode != 504 || proxyError(res) != "http_response_timeout" {
+		t.Errorf("status %d, %s, want 504 and http_response_timeout", res.StatusCode, proxyError(res))
+	}
+}
+
+// A client that is slow with its head, or sends nothing more, loses its
+// connection.
+func TestSlowClients(t *testing.T) {
+	a := testserver.New(t, "a")
+	plan := sole(of(a)...)
+	plan.Listeners = []proxy.Listener{{Bind: "127.0.0.1:0", Timeout: proxy.ListenerTimeout{Header: 200 * time.Millisecond, Idle: 200 * time.Millisecond}}}
+	_, addr := start(t, proxy.Config{}, plan)
+	slow, idle := testserver.Dial(t, addr), testserver.Dial(t, addr)
+	slow.Send("GET / HTTP/1.1\r\nHost: x\r\nX-Sl")
+	idle.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	io.ReadAll(idle.Response(t, "GET").Body)
+	if rest, err := slow.Rest(); !strings.HasPrefix(rest, "HTTP/1.1 4") || err != nil {
+		t.Errorf("slow: %q, %v, want an error answer and the end", rest, err)
+	}
+	if rest, err := idle.Rest(); rest != "" || err != nil {
+		t.Errorf("idle: %q, %v, want the end", rest, err)
+	}
+	if a.Count() != 1 {
+		t.Errorf("the origin got %d requests, want 1", a.Count())
+	}
+}
+
 // An answer that comes before the request has ended is delivered.
 func TestEarlyAnswer(t *testing.T) {
 	raw := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {

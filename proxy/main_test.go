@@ -152,3 +152,11 @@ func TestNoAnswer(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 }
+
+// zeros reads as zeros for ever.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}

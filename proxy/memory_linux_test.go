@@ -121,10 +121,3 @@ func peak(t *testing.T, pid int) int {
 	}
 	return n
 }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}

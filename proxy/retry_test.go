@@ -286,6 +286,12 @@ func TestProxyStatus(t *testing.T) {
 			c.Send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
 		}), "", 502, "http_protocol_error"},
 		{"head too large", raw(func(c *testserver.Conn) { c.Send("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("x", 100<<10) + "\r\n\r\n") }), "", 502, "http_response_header_section_size"},
+		{"endless 103", raw(func(c *testserver.Conn) {
+			for range 100 {
+				c.Send("HTTP/1.1 103 Early Hints\r\n\r\n")
+			}
+			c.Rest()
+		}), "", 502, "http_protocol_error"},
 		{"101 unasked", raw(func(c *testserver.Conn) {
 			c.Send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
 			c.Rest()

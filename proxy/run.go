@@ -149,7 +149,8 @@ func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener,
 	} else {
 		l.stop()
 	}
-	ctx, l.stop = context.WithCancel(ctx)
+	// Not ended by ctx but by close, which frees the address first.
+	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	l.plan = plan
 	share := l.share()
 	serving.Go(func() {

@@ -136,7 +136,7 @@ func (u *upstream) condition() (state, reason string) {
 	}
 	switch u.State() {
 	case balance.Starting, balance.Draining:
-		reason = "announced so"
+		reason = "its announcement says so"
 	case balance.Leaving:
 		reason = "gone from the store; requests are still running"
 	default:

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"muster/catalog"
+	"muster/proxy/balance"
 )
 
 // planOf is a plan of services with endpoints each, with a route for each.
@@ -126,5 +128,23 @@ func BenchmarkUpdate(b *testing.B) {
 				p.Update(plans[(i+1)%2])
 			}
 		})
+	}
+}
+
+func TestLatencySince(t *testing.T) {
+	var h balance.Histogram
+	for range 10 {
+		h.Observe(time.Second)
+	}
+	before := newLatency(h.Buckets())
+	for range 10 {
+		h.Observe(time.Millisecond)
+	}
+	since := newLatency(h.Buckets()).Since(before)
+	if q := since.Quantile(0.99); q < 900*time.Microsecond || q > 1200*time.Microsecond || since.P50 != since.Quantile(0.5) {
+		t.Errorf("since: %v, want about 1ms: the seconds were before", q)
+	}
+	if q := newLatency(nil).Since(Latency{}).Quantile(0.5); q != 0 {
+		t.Errorf("of nothing: %v, want 0", q)
 	}
 }

@@ -135,6 +135,9 @@ func (c *Conn) Rest() (string, error) {
 	return string(b), err
 }
 
+// Silence reads and writes nothing until the test ends.
+func (c *Conn) Silence(t testing.TB) { <-t.Context().Done() }
+
 // Reset ends the connection with a reset.
 func (c *Conn) Reset() {
 	c.Conn.(*net.TCPConn).SetLinger(0)

@@ -13,7 +13,8 @@ const (
 	NoEndpoint   // no endpoint takes requests
 	BadRequest   // its body is not HTTP
 	BadVersion   // of HTTP, on a connection that speaks HTTP/1
-	MethodDenied // CONNECT
+	BadTarget    // that endpoints may read otherwise than the routes do
+	MethodDenied // CONNECT, TRACE
 	BodyTimeout  // the client stopped sending its body
 	ClientGone   // the client went away; nobody is left to read the answer
 	Internal     // a bug of ours
@@ -54,6 +55,7 @@ var answers = [numKinds]Answer{
 	NoEndpoint:     {503, "destination_unavailable", "No endpoint of the service takes requests."},
 	BadRequest:     {400, "http_request_error", "The body of the request is malformed."},
 	BadVersion:     {505, "http_request_error", "This version of HTTP is not spoken here."},
+	BadTarget:      {400, "http_request_denied", "The path of the request is not accepted."},
 	MethodDenied:   {405, "http_request_denied", "The method is not allowed here."},
 	BodyTimeout:    {408, "http_request_error", "The body of the request did not arrive in time."},
 	ClientGone:     {499, "http_request_error", "The client went away."},

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"muster/proxy/balance"
@@ -67,8 +66,10 @@ func (x *exchange) match(r *http.Request) balance.Kind {
 	switch {
 	case r.ProtoMajor != 1:
 		return balance.BadVersion
-	case r.Method == http.MethodConnect:
-		return balance.MethodDenied
+	case r.Method == http.MethodConnect, r.Method == http.MethodTrace, r.Method == "TRACK":
+		return balance.MethodDenied // a tunnel; what shows credentials
+	case !goodTarget(r):
+		return balance.BadTarget
 	case table == nil || !table.Ready():
 		return balance.NotReady
 	}
@@ -77,15 +78,6 @@ func (x *exchange) match(r *http.Request) balance.Kind {
 	}
 	x.record.Service = x.service.Name
 	return balance.OK
-}
-
-// rawPath is the path as the client sent it.
-func rawPath(r *http.Request) string {
-	if strings.HasPrefix(r.RequestURI, "/") {
-		path, _, _ := strings.Cut(r.RequestURI, "?")
-		return path
-	}
-	return r.URL.EscapedPath()
 }
 
 // answer gives the client an error answer.
@@ -109,7 +101,7 @@ func (x *exchange) answer(w *writer, kind balance.Kind) {
 	case balance.MethodDenied:
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		fallthrough
-	case balance.BadVersion, balance.BadRequest, balance.BodyTimeout:
+	case balance.BadVersion, balance.BadTarget, balance.BadRequest, balance.BodyTimeout:
 		h.Set("Connection", "close")
 	}
 	w.WriteHeader(a.Status)

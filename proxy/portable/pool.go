@@ -82,6 +82,7 @@ type conn struct {
 	silence time.Duration // how long one write may wait
 	written atomic.Int64
 	refuse  atomic.Bool // nothing more may be written
+	tunnel  atomic.Bool // writes may wait for ever
 }
 
 var errRefused = errors.New("not to be written to")
@@ -90,7 +91,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.refuse.Load() {
 		return 0, errRefused
 	}
-	c.SetWriteDeadline(time.Now().Add(c.silence))
+	if !c.tunnel.Load() {
+		c.SetWriteDeadline(time.Now().Add(c.silence))
+	}
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err

@@ -73,6 +73,9 @@ func (x *exchange) send(r *http.Request, move balance.Move) (*http.Response, bal
 	}
 	t.stop()
 	if res.StatusCode == http.StatusSwitchingProtocols {
+		c := t.carrier.Load().conn
+		c.tunnel.Store(true)
+		c.SetWriteDeadline(time.Time{})
 		return res, balance.Failure{}
 	}
 	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); kind == "text/event-stream" {
@@ -97,6 +100,7 @@ type try struct {
 	answered atomic.Bool
 	silent   atomic.Bool
 	headDone atomic.Bool
+	interims atomic.Int32
 }
 
 // A carrier is the connection that an attempt goes by.
@@ -112,6 +116,7 @@ type tryKey struct{}
 var (
 	errSilent = errors.New("the upstream is silent")
 	errAgain  = errors.New("a transport may not repeat a request by itself")
+	errFlood  = errors.New("too many interim answers")
 )
 
 // request is what the transport is given.
@@ -176,6 +181,17 @@ func (t *try) wroteRequest(info httptrace.WroteRequestInfo) {
 func (t *try) firstByte() {
 	t.answered.Store(true)
 	t.heard()
+}
+
+// maxInterim is how many 1xx a request may get.
+const maxInterim = 16
+
+// interim counts a 1xx; too many end the attempt.
+func (t *try) interim() {
+	t.heard()
+	if t.interims.Add(1) > maxInterim {
+		t.cancel(errFlood)
+	}
 }
 
 // heard starts the time anew in which the rest of the head has to come.

@@ -53,9 +53,7 @@ func (w *writer) WriteHeader(code int) {
 
 // interim passes a 1xx on to clients that can read it.
 func (w *writer) interim(code int) {
-	if w.x.try != nil {
-		w.x.try.heard()
-	}
+	w.x.try.interim()
 	if w.proto10 || code == http.StatusContinue && !w.expect {
 		return
 	}
