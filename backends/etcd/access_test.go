@@ -11,6 +11,7 @@ import (
 )
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	certs := etcdtest.NewCerts(t)
 	s := etcdtest.Start(t, etcdtest.TLS(certs))
 	put(t, s, "/k", "v")
@@ -32,6 +33,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestMutualTLS(t *testing.T) {
+	t.Parallel()
 	certs := etcdtest.NewCerts(t)
 	s := etcdtest.Start(t, etcdtest.MutualTLS(certs))
 	store := open(t, "etcds://"+s.Addr()+"?ca="+certs.CA+"&cert="+certs.ClientCert+"&key="+certs.ClientKey, nil)
@@ -46,6 +48,7 @@ func TestMutualTLS(t *testing.T) {
 }
 
 func TestUserAndPassword(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t, etcdtest.Auth("muster", "p@ss/word", "/services/"))
 	put(t, s, "/services/web/1", "v")
 	put(t, s, "/services", "not allowed")
@@ -65,15 +68,15 @@ func TestUserAndPassword(t *testing.T) {
 	write(t, l, "/services/web/3", "v")
 	w.has("/services/web/1=v", "/services/web/2=v", "/services/web/3=v")
 
-	for name, url := range map[string]string{
-		"no user":        "etcd://" + s.Addr(),
-		"wrong password": "etcd://muster:x@" + s.Addr(),
+	for url, want := range map[string]string{
+		"etcd://" + s.Addr():          "etcd " + s.Addr() + ": user name is empty",
+		"etcd://muster:x@" + s.Addr(): "etcd " + s.Addr() + ": authentication failed, invalid user ID or password",
 	} {
 		w := follow(t, open(t, url, nil), nil, "/services")
 		w.broken()
 		time.Sleep(time.Second) // more attempts
 		w.counts(1, 0)
-		t.Log(name, w.errs)
+		w.said(want)
 	}
 	w = follow(t, store, nil, "/other")
 	w.broken()
@@ -91,6 +94,7 @@ func TestUserAndPassword(t *testing.T) {
 
 // A login runs out; the stream goes on without it, and the next takes a new one.
 func TestLoginRunsOut(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t, etcdtest.Auth("muster", "secret"), etcdtest.TokenTTL(1))
 	r := etcdtest.NewRelay(t, s.Addr())
 	put(t, s, "/services/web/1", "v")

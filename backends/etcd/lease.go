@@ -99,8 +99,7 @@ func (l *Lease) Revoke(ctx context.Context) error {
 	if id == 0 {
 		return nil
 	}
-	first := 0
-	err := l.store.ask(ctx, &first, answerWithin, func(ctx context.Context, conn *grpc.ClientConn) error {
+	err := l.store.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		_, err := etcdserverpb.NewLeaseClient(conn).LeaseRevoke(ctx, &etcdserverpb.LeaseRevokeRequest{ID: id})
 		return err
 	})
@@ -184,7 +183,7 @@ func signal(slot chan struct{}) {
 type holder struct {
 	lease    *Lease
 	ttl      time.Duration // as etcd granted it
-	at       int           // the member that answered last
+	at       int           // the member to renew at
 	line     *keepAlive    // nil: none open
 	failures int
 	since    time.Time // of the first of these failures
@@ -239,7 +238,7 @@ func (h *holder) report(err error) {
 
 func (h *holder) grant(ctx context.Context) error {
 	seconds := int64((h.lease.ttl + time.Second - 1) / time.Second)
-	return h.lease.store.ask(ctx, &h.at, answerWithin, func(ctx context.Context, conn *grpc.ClientConn) error {
+	return h.lease.store.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 		resp, err := etcdserverpb.NewLeaseClient(conn).LeaseGrant(ctx, &etcdserverpb.LeaseGrantRequest{TTL: seconds})
 		if err != nil {
 			return err

@@ -46,6 +46,7 @@ func lost(t testing.TB, l *etcd.Lease) {
 }
 
 func TestLeaseKeepsKeysUntilItEnds(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	l := open(t, "etcd://"+s.Addr(), nil).Lease(time.Second)
 	stop := hold(t, l)
@@ -76,6 +77,7 @@ func TestLeaseKeepsKeysUntilItEnds(t *testing.T) {
 }
 
 func TestRevokeDeletesAtOnceAndEndsRun(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	l := open(t, "etcd://"+s.Addr(), nil).Lease(time.Hour)
 	var wg sync.WaitGroup
@@ -94,6 +96,7 @@ func TestRevokeDeletesAtOnceAndEndsRun(t *testing.T) {
 }
 
 func TestLostLeaseIsGrantedAnewAndAnnounced(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	var log logbook
 	l := open(t, "etcd://"+s.Addr(), log.logger()).Lease(time.Second)
@@ -132,6 +135,7 @@ func TestLostLeaseIsGrantedAnewAndAnnounced(t *testing.T) {
 }
 
 func TestWriteNoticesALostLeaseByItself(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	l := open(t, "etcd://"+s.Addr(), nil).Lease(time.Hour) // no renewal during the test
 	hold(t, l)
@@ -147,6 +151,7 @@ func TestWriteNoticesALostLeaseByItself(t *testing.T) {
 }
 
 func TestWriteIsGuarded(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	store := open(t, "etcd://"+s.Addr(), nil)
 	a, b := store.Lease(time.Minute), store.Lease(time.Minute)
@@ -214,6 +219,7 @@ func TestWriteIsGuarded(t *testing.T) {
 }
 
 func TestLeaseWaitsForEtcd(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	s.Kill()
 	var log logbook
@@ -259,6 +265,7 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 }
 
 func TestLeaseMovesToAnotherMember(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Cluster(t, 3)
 	first := etcdtest.NewRelay(t, s[0].Addr())
 	l := open(t, "etcd://"+first.Addr()+","+s[1].Addr(), nil).Lease(3 * time.Second)

@@ -87,9 +87,3 @@ func listOnce(ctx context.Context, kv etcdserverpb.KVClient, all []span) (kvs []
 	}
 	return kvs, revision, nil
 }
-
-func timed(ctx context.Context, d time.Duration, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	return f(withLeader(ctx))
-}

@@ -118,8 +118,31 @@ type memberError struct {
 func (e *memberError) Error() string { return "etcd " + e.addr + ": " + reason(e.err) }
 func (e *memberError) Unwrap() error { return e.err }
 
+// together is several errors in one line.
+func together(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return &severalErrors{errs}
+}
+
+type severalErrors struct{ errs []error }
+
+func (e *severalErrors) Unwrap() []error { return e.errs }
+
+func (e *severalErrors) Error() string {
+	texts := make([]string, len(e.errs))
+	for i, err := range e.errs {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
 // reason is what a gRPC error says, without its wrapping.
 func reason(err error) string {
+	if status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
 	text := err.Error()
 	if s, ok := status.FromError(err); ok {
 		text = s.Message()
@@ -160,37 +183,41 @@ func withLeader(ctx context.Context) context.Context {
 }
 
 // ask calls f with the connection of one member after the other until one
-// answers, each for at most d. It starts with members[*first] and leaves the
-// index of the one that answered there. The error is that of the last, or of the
-// first that refuses the request itself.
-func (s *Store) ask(ctx context.Context, first *int, d time.Duration, f func(context.Context, *grpc.ClientConn) error) error {
-	var last error
+// answers, each for at most answerWithin. It starts with the one that answered
+// last. The error is of all of them, or of the one that refuses the request
+// itself.
+func (s *Store) ask(ctx context.Context, f func(context.Context, *grpc.ClientConn) error) error {
+	var errs []error
+	first := int(s.answering.Load())
 	for i := range s.members {
-		at := (*first + i) % len(s.members)
+		at := (first + i) % len(s.members)
 		m := s.members[at]
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, d)
-			defer cancel()
+		err := timed(ctx, answerWithin, func(ctx context.Context) error {
 			conn, err := m.conn(ctx)
 			if err != nil {
 				return err
 			}
-			return f(withLeader(ctx), conn)
-		}()
-		if err == nil {
-			*first = at
+			return f(ctx, conn)
+		})
+		switch {
+		case err == nil:
+			s.answering.Store(int32(at))
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if isConflict(err) {
+		case isConflict(err):
 			return err
+		case hopeless(err):
+			return m.trouble(err)
 		}
-		last = m.trouble(err)
-		if hopeless(err) {
-			return last
-		}
+		errs = append(errs, m.trouble(err))
 	}
-	return last
+	return together(errs)
+}
+
+// timed calls f with at most d of time.
+func timed(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(withLeader(ctx))
 }

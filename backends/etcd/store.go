@@ -18,6 +18,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"muster/backends"
@@ -53,8 +54,9 @@ var _ backends.Store = (*Store)(nil)
 // A Store is etcd behind one or several addresses. All methods may be called at
 // the same time, but Close.
 type Store struct {
-	members []*member
-	log     *slog.Logger
+	members   []*member
+	answering atomic.Int32 // the index of the member that answered last
+	log       *slog.Logger
 }
 
 // Open is [New] with a store URL:

@@ -88,7 +88,7 @@ func (w *watch) run(ctx context.Context) {
 		w.at = (w.at + 1) % len(w.store.members)
 		round := len(errs) >= len(w.store.members)
 		if !told && (w.started || round) {
-			if told = true; !w.yield(backends.Change{}, errors.Join(errs...)) {
+			if told = true; !w.yield(backends.Change{}, together(errs)) {
 				return
 			}
 		}

@@ -15,6 +15,7 @@ import (
 )
 
 func TestNeighboursStayOut(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	w := follow(t, open(t, "etcd://"+s.Addr(), nil), nil, "/services", "/services.meta/", "/muster")
 	for i, key := range []string{
@@ -35,6 +36,7 @@ func TestNeighboursStayOut(t *testing.T) {
 }
 
 func TestKVsAreFilled(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	lease, err := s.Client().Grant(within(t), 3600)
 	if err != nil {
@@ -53,49 +55,62 @@ func TestKVsAreFilled(t *testing.T) {
 // Whoever writes two keys in one transaction finds them in one Change, whatever
 // ranges the watch is made of.
 func TestOneTransactionIsOneChange(t *testing.T) {
-	certain := func(prefixes ...string) func(t *testing.T) {
-		return func(t *testing.T) {
-			s := etcdtest.Start(t)
-			pair := []string{"/services/web/1", "/services.meta/web/1"}
-			if len(prefixes) == 1 {
-				pair = []string{"/services/web/1", "/services"}
-			}
+	t.Parallel()
+	value, meta := "/services/web/1", "/services.meta/web/1"
+	for _, test := range []struct {
+		name     string
+		user     string // the URL's, with @
+		opts     []etcdtest.Option
+		prefixes []string
+		pair     [2]string
+	}{
+		{"a value and its metadata", "", nil, []string{"/services", "/services.meta"}, [2]string{value, meta}},
+		{"a key and what is below it", "", nil, []string{"/services"}, [2]string{value, "/services"}},
+		{
+			"a value and its metadata, for who may read no more", "u:p@",
+			[]etcdtest.Option{etcdtest.Auth("u", "p", "/services/", "/services.meta/")},
+			[]string{"/services", "/services.meta"},
+			[2]string{value, meta},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := etcdtest.Start(t, test.opts...)
 			var torn, changes int
 			state := make(map[string]string)
-			w := follow(t, open(t, "etcd://"+s.Addr(), nil), func(c backends.Change) {
+			w := follow(t, open(t, "etcd://"+test.user+s.Addr(), nil), func(c backends.Change) {
 				for _, kv := range c.Put {
 					state[kv.Key] = kv.Value
 				}
 				if len(c.Put) > 0 {
 					changes++
 				}
-				if state[pair[0]] != state[pair[1]] {
+				if state[test.pair[0]] != state[test.pair[1]] {
 					torn++
 				}
-			}, prefixes...)
+			}, test.prefixes...)
 			const n = 500
 			for i := range n {
+				text := fmt.Sprint(i)
 				_, err := s.Client().Txn(within(t)).Then(
-					clientv3.OpPut(pair[0], fmt.Sprint(i)), clientv3.OpPut("/services.x", "between"), clientv3.OpPut(pair[1], fmt.Sprint(i)),
+					clientv3.OpPut(test.pair[0], text), clientv3.OpPut("/services.x", "between"), clientv3.OpPut(test.pair[1], text),
 				).Commit()
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
 			w.until("the last is there", func() bool {
-				return w.state[pair[0]].Value == fmt.Sprint(n-1) && w.state[pair[1]].Value == fmt.Sprint(n-1)
+				return w.state[test.pair[0]].Value == fmt.Sprint(n-1) && w.state[test.pair[1]].Value == fmt.Sprint(n-1)
 			})
 			w.stop()
 			if torn > 0 || changes < n/10 {
 				t.Errorf("%d of %d Changes were torn", torn, changes)
 			}
-		}
+		})
 	}
-	t.Run("a value and its metadata", certain("/services", "/services.meta"))
-	t.Run("a key and what is below it", certain("/services"))
 }
 
 func TestManyPrefixes(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	var prefixes, want []string
 	for i := range 300 {
@@ -115,6 +130,7 @@ func TestManyPrefixes(t *testing.T) {
 }
 
 func TestNoPrefixes(t *testing.T) {
+	t.Parallel()
 	s := etcdtest.Start(t)
 	put(t, s, "/k", "v")
 	w := follow(t, open(t, "etcd://"+s.Addr(), nil), nil)

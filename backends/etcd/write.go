@@ -47,13 +47,13 @@ func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) erro
 	if len(put)+len(del) == 0 {
 		return nil
 	}
-	failures, first := 0, 0
+	failures := 0
 	for {
 		id, err := l.wait(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.what(), err)
 		}
-		err = l.store.ask(ctx, &first, answerWithin, func(ctx context.Context, conn *grpc.ClientConn) error {
+		err = l.store.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 			return w.try(ctx, etcdserverpb.NewKVClient(conn), id)
 		})
 		switch {
