@@ -74,6 +74,7 @@ type Admin struct {
 	listener net.Listener
 	sampler  *sampler
 	leaving  atomic.Bool
+	patience time.Duration // with who reads the stream
 }
 
 // New returns the Admin of cfg. It has its address already: what can be wrong
@@ -96,7 +97,7 @@ func New(cfg Config) (*Admin, error) {
 	if err != nil {
 		host = "muster"
 	}
-	a := &Admin{cfg: cfg, host: host, started: time.Now(), listener: l}
+	a := &Admin{cfg: cfg, host: host, started: time.Now(), listener: l, patience: patience}
 	a.sampler = newSampler(cfg.Balancer)
 	return a, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -201,6 +202,30 @@ func TestGuard(t *testing.T) {
 			}
 		})
 	}
+}
+
+// No Host but a loopback address or a name below localhost passes, however it
+// is written: those no name server can point anywhere.
+func FuzzLoopbackName(f *testing.F) {
+	for _, host := range []string{"localhost", "LOCALHOST.:80", "a.localhost", "127.0.0.1:9900", "[::1]:9900", "[::1]", "::1", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::ffff:127.0.0.1]:1", "127.1", "", ":", "[", "0.0.0.0", "::1%eth0"} {
+		f.Add(host)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		if !loopbackName(host) {
+			return
+		}
+		name := strings.ToLower(host)
+		if h, _, err := net.SplitHostPort(name); err == nil {
+			name = h
+		}
+		name = strings.TrimSuffix(strings.Trim(name, "[]"), ".")
+		if ip := net.ParseIP(strings.SplitN(name, "%", 2)[0]); ip != nil && ip.IsLoopback() {
+			return
+		}
+		if name != "localhost" && !strings.HasSuffix(name, ".localhost") {
+			t.Errorf("%q passes for this machine", host)
+		}
+	})
 }
 
 func TestLogin(t *testing.T) {

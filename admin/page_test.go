@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,7 +28,8 @@ func text(page string) string {
 	}
 	page, _, _ = strings.Cut(page, "<template")
 	page = regexp.MustCompile(`\s+`).ReplaceAllString(page, " ")
-	page = regexp.MustCompile(`<(p|span)[^>]* hidden>.*?</(p|span)>`).ReplaceAllString(page, "")
+	page = regexp.MustCompile(`<p[^>]* hidden(="")?>.*?</p>`).ReplaceAllString(page, "")
+	page = regexp.MustCompile(`<span[^>]* hidden(="")?>.*?</span>`).ReplaceAllString(page, "")
 	page = regexp.MustCompile(`</(tr|li|p|h1|h2|div|caption)>`).ReplaceAllString(page, "\n")
 	page = regexp.MustCompile(`</t[hd]> *`).ReplaceAllString(page, "|")
 	page = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, "")
@@ -128,11 +130,11 @@ func TestEndpointsComeAndGo(t *testing.T) {
 }
 
 func TestManyEndpointsAreBounded(t *testing.T) {
-	svc := proxy.ServiceStatus{Name: "web"}
-	for i := range maxEndpoints + 7 {
-		svc.Upstreams = append(svc.Upstreams, proxy.UpstreamStatus{ID: fmt.Sprint(i), State: "up"})
+	status := many()
+	for range 7 {
+		status.Services[0].Upstreams = append(status.Services[0].Upstreams, proxy.UpstreamStatus{ID: "x", State: "up"})
 	}
-	a := sampled(t, Config{}, proxy.Status{}, proxy.Status{Services: []proxy.ServiceStatus{svc}})
+	a := sampled(t, Config{}, proxy.Status{}, status)
 	v, _ := a.view()
 	if n := len(v.status.Services[0].Endpoints); n != maxEndpoints || v.status.Omitted != 7 || v.status.Services[0].Summary != "2007 up" {
 		t.Errorf("got %d endpoints listed, %d omitted, %q; want %d, 7, all counted", n, v.status.Omitted, v.status.Services[0].Summary, maxEndpoints)
@@ -198,10 +200,13 @@ func TestPageWithNothing(t *testing.T) {
 }
 
 // serve serves the samples that a has, without taking more.
-func serve(t *testing.T, a *Admin) (base string) {
+func serve(t *testing.T, a *Admin, wrap ...func(http.Handler) http.Handler) (base string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	server := &http.Server{Handler: a.handler(ctx)}
+	for _, w := range wrap {
+		server.Handler = w(server.Handler)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(a.listener) }()
 	t.Cleanup(func() {
@@ -292,21 +297,91 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// A reader that reads nothing keeps nobody waiting.
-func TestSlowReaderBlocksNobody(t *testing.T) {
+// many is a service of as many endpoints as are shown.
+func many() proxy.Status {
 	svc := proxy.ServiceStatus{Name: "web"}
 	for i := range maxEndpoints {
 		svc.Upstreams = append(svc.Upstreams, proxy.UpstreamStatus{ID: fmt.Sprint(i), Addr: "10.0.0.1:80", State: "up"})
 	}
-	_, base := start(t, Config{Balancer: &scripted{status: proxy.Status{Services: []proxy.ServiceStatus{svc}}}})
+	return proxy.Status{Services: []proxy.ServiceStatus{svc}}
+}
+
+// dialStream asks for the stream and reads nothing.
+func dialStream(t *testing.T, base string) net.Conn {
+	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
+	if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
 	fmt.Fprintf(c, "GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	return c
+}
+
+// A reader that reads nothing keeps nobody waiting.
+func TestSlowReaderBlocksNobody(t *testing.T) {
+	_, base := start(t, Config{Balancer: &scripted{status: many()}})
+	dialStream(t, base)
 	next := follow(t, base)
 	for range 3 {
 		next()
+	}
+}
+
+// narrow is a listener whose connections hold little that is not read.
+type narrow struct{ net.Listener }
+
+func (n narrow) Accept() (net.Conn, error) {
+	c, err := n.Listener.Accept()
+	if err == nil {
+		err = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
+// A reader that goes on reading nothing is dropped.
+func TestSlowReaderIsDropped(t *testing.T) {
+	a := sampled(t, Config{}, many(), many())
+	a.listener, a.patience = narrow{a.listener}, 50*time.Millisecond
+	dropped := make(chan struct{})
+	base := serve(t, a, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(w, r)
+			close(dropped)
+		})
+	})
+	dialStream(t, base)
+	select {
+	case <-dropped:
+	case <-time.After(time.Minute):
+		t.Fatal("a reader that reads nothing is still waited for")
+	}
+}
+
+// The end of Run ends the streams.
+func TestStreamEndsWithRun(t *testing.T) {
+	a, err := New(Config{Bind: "127.0.0.1:0", Balancer: &scripted{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	c := dialStream(t, "http://"+a.Addr().String())
+	answer := bufio.NewReader(c)
+	if line, err := answer.ReadString('\n'); line != "HTTP/1.1 200 OK\r\n" {
+		t.Fatalf("stream: got %q, %v", line, err)
+	}
+	cancel()
+	if _, err := io.Copy(io.Discard, answer); err != nil {
+		t.Errorf("stream: got %v, want its end", err)
+	}
+	<-ended
+	if c, err := net.Dial("tcp", a.Addr().String()); err == nil {
+		c.Close()
+		t.Errorf("%s is still listened on", a.Addr())
 	}
 }

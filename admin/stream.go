@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// slowest is how long a client may take to read one event before it is dropped.
-const slowest = 10 * time.Second
+// patience is how long a client may take to read one event before it is dropped.
+const patience = 10 * time.Second
 
 // stream is server-sent events: first "full", a Status with its minute of
 // history, then a "tick" after every sample, with the newest of each history
@@ -29,7 +29,7 @@ func (a *Admin) stream(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		if sent > 0 && v.number == sent+1 {
 			event, data = "tick", v.tick
 		}
-		_ = out.SetWriteDeadline(time.Now().Add(slowest)) // it could set the other
+		_ = out.SetWriteDeadline(time.Now().Add(a.patience)) // it could set the other
 		if _, err := fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", v.number, event, data); err != nil {
 			return
 		}
