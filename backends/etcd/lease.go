@@ -119,7 +119,7 @@ func (l *Lease) announceChange() {
 func (l *Lease) wait(ctx context.Context) (int64, error) {
 	for {
 		l.mu.Lock()
-		id, revoked, changed, trouble := l.id, l.revoked, l.changed, l.trouble
+		id, revoked, changed := l.id, l.revoked, l.changed
 		l.mu.Unlock()
 		switch {
 		case revoked:
@@ -130,6 +130,9 @@ func (l *Lease) wait(ctx context.Context) (int64, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			l.mu.Lock()
+			trouble := l.trouble
+			l.mu.Unlock()
 			if trouble == nil {
 				trouble = errors.New("no lease yet")
 			}

@@ -3,6 +3,7 @@ package etcd_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,7 +131,8 @@ func TestLostLeaseIsGrantedAnewAndAnnounced(t *testing.T) {
 	if _, err := s.Client().Revoke(within(t), grant.ID); err != nil {
 		t.Fatal(err)
 	}
-	for range alive { //nolint:revive // until it closes
+	for range alive {
+		// until it closes
 	}
 }
 
@@ -233,7 +235,9 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Write without etcd: got %v, want the deadline", err)
 	}
-	t.Log(err)
+	if want := `write "/k": context deadline exceeded: etcd ` + s.Addr() + `: dial tcp `; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Write without etcd: got %v, want %s…", err, want)
+	}
 
 	wrote := make(chan error, 1)
 	go func() {
@@ -259,8 +263,21 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 	if got, want := get(t, s, "/k"), (held{"v", id}); got != want || l.ID() != id {
 		t.Errorf("after an outage: got %+v and lease %x, want %+v", got, l.ID(), want)
 	}
-	if n := log.count("lease is not renewed"); n != 2 {
-		t.Errorf("two outages were logged %d times:\n%s", n, log.text.String())
+
+	// Away with a lease at hand: it says what is with etcd, not only that time
+	// is up.
+	s.Kill()
+	short, cancel = context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	err = l.Write(short, []backends.KV{{Key: "/k", Value: "w"}}, nil)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "etcd "+s.Addr()+": ") {
+		t.Errorf("Write without etcd: got %v, want the deadline and the reason", err)
+	}
+	eventually(t, "the log says it again", func() bool { return log.count("lease is not renewed") == 3 })
+	s.Restart()
+	write(t, l, "/k", "w")
+	if n := log.count("lease is not renewed"); n != 3 {
+		t.Errorf("three outages were logged %d times:\n%s", n, log.text.String())
 	}
 }
 

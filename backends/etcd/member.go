@@ -203,14 +203,15 @@ func (s *Store) ask(ctx context.Context, f func(context.Context, *grpc.ClientCon
 		case err == nil:
 			s.answering.Store(int32(at))
 			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
 		case isConflict(err):
 			return err
 		case hopeless(err):
 			return m.trouble(err)
 		}
 		errs = append(errs, m.trouble(err))
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	return together(errs)
 }

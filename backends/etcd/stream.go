@@ -116,6 +116,7 @@ func (s *stream) askProgress() {
 // close ends the stream and waits for receive.
 func (s *stream) close() {
 	s.cancel()
-	for range s.responses { //nolint:revive // until it is closed
+	for range s.responses {
+		// until it is closed
 	}
 }

@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -96,6 +97,17 @@ func TestNewSaysAllThatIsWrong(t *testing.T) {
 	if _, err := etcd.New(etcd.Config{Cert: bad, Key: bad}); err == nil || !strings.Contains(err.Error(), "client certificate") {
 		t.Errorf("a bad client certificate: got %v", err)
 	}
+}
+
+func ExampleParseURL() {
+	cfg, err := etcd.ParseURL("etcds://reader:secret@10.0.0.5,10.0.0.6:2380?ca=/etc/etcd/ca.pem")
+	fmt.Println(cfg.Nodes, cfg.User, cfg.TLS, cfg.CA, err)
+
+	_, err = etcd.ParseURL("etcd://reader:secret@10.0.0.5/services")
+	fmt.Println(err)
+	// Output:
+	// [10.0.0.5 10.0.0.6:2380] reader true /etc/etcd/ca.pem <nil>
+	// store "etcd://reader:…@10.0.0.5/services": path "/services": keys are chosen with -prefix, not in the store's URL
 }
 
 func FuzzParseURL(f *testing.F) {
