@@ -12,7 +12,7 @@ import (
 )
 
 // accessQueue is how many requests may wait to be written; more are dropped and
-// counted.
+// counted. It is a queue and no slot, because each request wants its line.
 const accessQueue = 4096
 
 // accessBytes is how much is written in one go.
@@ -25,11 +25,12 @@ type accessLog struct {
 	log     *slog.Logger
 	format  atomic.Pointer[string] // of the plan
 	queue   chan *balance.Record
+	done    chan struct{} // closed when nothing is worth waiting for any more
 	dropped atomic.Uint64
 }
 
 func newAccessLog(w io.Writer, log *slog.Logger) *accessLog {
-	return &accessLog{w: w, log: log, queue: make(chan *balance.Record, accessQueue)}
+	return &accessLog{w: w, log: log, queue: make(chan *balance.Record, accessQueue), done: make(chan struct{})}
 }
 
 // take queues r, if it is wanted and there is room.
@@ -44,8 +45,8 @@ func (a *accessLog) take(r *balance.Record) {
 	}
 }
 
-// close ends run when all that was taken is written. Nothing may be taken any more.
-func (a *accessLog) close() { close(a.queue) }
+// close ends run once what was taken is written.
+func (a *accessLog) close() { close(a.done) }
 
 // run writes until close, what waits in one go. What can't be written counts as
 // dropped.
@@ -53,7 +54,11 @@ func (a *accessLog) run() {
 	var lines []byte
 	var n uint64
 	broken := false
-	for r := range a.queue {
+	for {
+		r := a.next()
+		if r == nil {
+			return
+		}
 		lines = a.line(lines, r)
 		n++
 		if len(a.queue) > 0 && len(lines) < accessBytes {
@@ -70,6 +75,21 @@ func (a *accessLog) run() {
 			a.dropped.Add(n)
 		}
 		lines, n = lines[:0], 0
+	}
+}
+
+// next waits for a record; nil after the last.
+func (a *accessLog) next() *balance.Record {
+	select {
+	case r := <-a.queue:
+		return r
+	case <-a.done:
+	}
+	select {
+	case r := <-a.queue:
+		return r
+	default:
+		return nil
 	}
 }
 

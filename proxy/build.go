@@ -112,44 +112,50 @@ func (p *Proxy) service(s *Service, i int) *service {
 }
 
 func sameService(a, b *Service) bool {
-	return a.Timeout == b.Timeout && a.Health == b.Health && sameEndpoints(a.Endpoints, b.Endpoints)
+	return a.Timeout == b.Timeout && sameHealth(a.Health, b.Health) && sameEndpoints(a.Endpoints, b.Endpoints)
 }
 
 func sameEndpoints(a, b []*catalog.Endpoint) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+	if len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] {
+		return true // the same slice
+	}
+	return slices.EqualFunc(a, b, sameEndpoint)
 }
+
+// sameEndpoint compares what the proxy goes by.
+func sameEndpoint(a, b *catalog.Endpoint) bool {
+	return a == b || a.ID == b.ID && a.Addr == b.Addr && a.Proto == b.Proto && a.Weight == b.Weight && a.State == b.State && sameHealth(a.Health, b.Health)
+}
+
+func sameHealth(a, b *catalog.Health) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // build makes s anew from plan, with the upstreams that are there.
 func (p *Proxy) build(s *service, plan *Service) {
 	before := s.upstreams
-	sameProbe := s.plan.Health == plan.Health
+	sameProbe := sameHealth(s.plan.Health, plan.Health)
 	s.upstreams = make([]*upstream, 0, len(plan.Endpoints))
 	members := slices.Grow(p.members[:0], len(plan.Endpoints))
-	i := 0 // in before: where this endpoint would stand if nothing but it changed
-	for j, e := range plan.Endpoints {
+	i := 0 // in before: where this endpoint stands, if none came or went
+	for _, e := range plan.Endpoints {
 		var u *upstream
 		switch {
-		case i < len(before) && before[i].endpoint == e:
+		case i < len(before) && before[i].of(e):
 			u = before[i]
 			i++
-		case i+1 < len(before) && before[i+1].endpoint == e: // the one before left
+		case i+1 < len(before) && before[i+1].of(e): // the one before left
 			u = before[i+1]
 			i += 2
-		default:
+		default: // it came
 			u = p.upstream(plan.Name, e)
-			if j+1 >= len(plan.Endpoints) || i >= len(before) || before[i].endpoint != plan.Endpoints[j+1] {
-				i++
-			}
 		}
 		if u.update == p.updates {
 			continue // the same endpoint twice
 		}
-		if u.endpoint != e || !sameProbe || u.State() == balance.Leaving {
-			u.endpoint = e
+		if u.endpoint == nil || !sameEndpoint(u.endpoint, e) || !sameProbe || u.State() == balance.Leaving {
 			u.SetState(stateOf(e.State))
 			p.probes.set(u.Upstream, cmp.Or(e.Health, plan.Health))
 		}
-		u.update = p.updates
+		u.endpoint, u.update = e, p.updates
 		s.upstreams = append(s.upstreams, u)
 		members = append(members, balance.Member{Upstream: u.Upstream, Weight: e.Weight})
 	}
@@ -163,6 +169,11 @@ func (p *Proxy) build(s *service, plan *Service) {
 	p.members = members
 	s.built.Connect = cmp.Or(plan.Timeout.Connect, time.Second)
 	s.built.Response = cmp.Or(plan.Timeout.Response, 30*time.Second)
+}
+
+// of reports whether u is the running state of e.
+func (u *upstream) of(e *catalog.Endpoint) bool {
+	return u.ID == e.ID && u.Addr == e.Addr && u.Proto == e.Proto
 }
 
 // upstream returns the running state of e, which may be there already, or still.

@@ -73,6 +73,17 @@ func TestUpdateReuses(t *testing.T) {
 		}
 		built["s00002"] = p.order[2].built
 	}
+	// Pointers only save work: equal endpoints that were made anew change nothing.
+	p.Update(plan)
+	for _, s := range p.order {
+		built[s.plan.Name] = s.built
+	}
+	p.Update(planOf(5, 3))
+	for _, s := range p.order {
+		if built[s.plan.Name] != s.built {
+			t.Errorf("%s: built anew for equal endpoints", s.plan.Name)
+		}
+	}
 	p.Update(&Plan{Ready: true})
 	if len(p.services)+len(p.upstreams)+len(p.leaving)+len(p.probes.probes) != 0 {
 		t.Errorf("after everything left: %d services, %d upstreams, want none", len(p.services), len(p.upstreams))

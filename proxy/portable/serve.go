@@ -2,11 +2,10 @@ package portable
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,11 +49,11 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	// Requests outlive ctx while they drain; this one cuts them off.
 	base, cut := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), bodyTimeoutKey{}, how.Body))
 	defer cut()
-	var running sync.WaitGroup // requests, tunnels too: http.Server forgets those
+	running := crowd{left: make(chan struct{}, 1)}
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			running.Add(1)
-			defer running.Done()
+			running.enter()
+			defer running.leave()
 			e.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: how.Header,
@@ -70,40 +69,47 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
+	var err error
 	select {
-	case err := <-served:
-		srv.Close()
-		cut()
-		running.Wait()
-		return err
+	case err = <-served:
 	case <-ctx.Done():
-	}
-	e.drain(srv, &running, max(how.Drain, 0), cut)
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// drain waits until nothing runs any more, but no longer than limit, and then
-// cuts off what does.
-func (e *Engine) drain(srv *http.Server, running *sync.WaitGroup, limit time.Duration, cut func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	err := srv.Shutdown(ctx)
-	idle := make(chan struct{})
-	go func() {
-		running.Wait()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-		if err == nil {
-			return
-		}
-	case <-ctx.Done():
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(how.Drain, 0))
+		srv.Shutdown(limit)
+		running.wait(limit)
+		cancel()
+		<-served
 	}
 	cut()
 	srv.Close()
-	<-idle
+	running.wait(context.WithoutCancel(ctx))
+	return err
+}
+
+// A crowd counts running requests, tunnels too: http.Server forgets those.
+// Unlike a sync.WaitGroup it may grow from none while somebody waits.
+type crowd struct {
+	n    atomic.Int64
+	left chan struct{} // holds one token when there may be none left
+}
+
+func (c *crowd) enter() { c.n.Add(1) }
+
+func (c *crowd) leave() {
+	if c.n.Add(-1) == 0 {
+		select {
+		case c.left <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wait returns when there is none, or ctx ends.
+func (c *crowd) wait(ctx context.Context) {
+	for c.n.Load() != 0 {
+		select {
+		case <-c.left:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
