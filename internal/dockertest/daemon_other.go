@@ -1,0 +1,16 @@
+//go:build !linux
+
+package dockertest
+
+import "errors"
+
+// A daemon is a dockerd of ours; there is none but on Linux.
+type daemon struct{ host, socket string }
+
+func startDaemon(string) (*daemon, error) {
+	return nil, errors.New("an engine can be started on Linux only: start one by hand")
+}
+
+func (*daemon) wait(func() error) error { return nil }
+func (*daemon) stop() error             { return nil }
+func (*daemon) said() string            { return "" }

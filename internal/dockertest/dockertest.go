@@ -1,0 +1,134 @@
+// Package dockertest gives tests a Docker engine: the one that runs, or one of
+// their own that leaves nothing behind.
+//
+//	e := dockertest.Start(t)
+//	e.Docker(t, "run", "-d", "--name", "web1", "-p", e.Host+"::8080", "web")
+//	http.Get("http://" + e.Published(t, "web1", 8080))
+//
+// An engine of ours is a dockerd started by hand, as root, in network, mount and
+// process namespaces of its own. So whatever it does to routes, firewall and
+// mounts is gone with it, and so are its containers and the shims between, even
+// when the test is killed. From here its network is one cable away:
+//
+//	test ── Host's other end ══ Host ── iptables ── bridge ── containers
+package dockertest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"muster/internal/proctest"
+)
+
+// An Engine is a running Docker engine.
+type Engine struct {
+	// Host is the IP address to publish ports on, and to reach them at.
+	Host string
+
+	client string // docker's path
+	socket string // "": what the client does by itself
+}
+
+// Start returns the engine that docker reaches by itself, or starts one that
+// ends with the test. No image can be pulled: build them FROM scratch.
+//
+// Where docker, dockerd or root is missing, the test is skipped; under
+// MUSTER_TEST_ALL it fails.
+func Start(tb testing.TB) *Engine {
+	tb.Helper()
+	e := &Engine{Host: "127.0.0.1", client: proctest.Need(tb, "docker")}
+	if _, err := e.run("version"); err == nil {
+		return e
+	}
+	dockerd := proctest.Need(tb, "dockerd")
+	if os.Geteuid() != 0 {
+		missing(tb, "needs root, or a Docker engine that runs")
+	}
+	d, err := startDaemon(dockerd)
+	if err != nil {
+		tb.Fatalf("dockertest: %v", err)
+	}
+	e.Host, e.socket = d.host, d.socket
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("--- dockerd said\n%s", d.said())
+		}
+		if err := e.removeContainers(); err != nil {
+			tb.Errorf("dockertest: %v", err)
+		}
+		if err := d.stop(); err != nil {
+			tb.Errorf("dockertest: %v", err)
+		}
+	})
+	if err := d.wait(func() error { _, err := e.run("version"); return err }); err != nil {
+		tb.Fatalf("dockertest: %v\n%s", err, d.said())
+	}
+	return e
+}
+
+// Docker runs the client and returns its output without the space around it. A
+// failure of the client is one of the test.
+func (e *Engine) Docker(tb testing.TB, args ...string) string {
+	tb.Helper()
+	out, err := e.run(args...)
+	if err != nil {
+		tb.Fatalf("dockertest: %v", err)
+	}
+	return out
+}
+
+// Environ is the environment in which docker, run by something else, reaches
+// the engine.
+func (e *Engine) Environ() []string {
+	env := os.Environ()
+	if e.socket != "" {
+		env = append(env, "DOCKER_HOST=unix://"+e.socket)
+	}
+	return env
+}
+
+// Published returns the host:port at which a container's TCP port is reached.
+func (e *Engine) Published(tb testing.TB, container string, port int) string {
+	tb.Helper()
+	out := e.Docker(tb, "port", container, strconv.Itoa(port)+"/tcp")
+	first, _, _ := strings.Cut(out, "\n") // one line for each address family
+	_, published, err := net.SplitHostPort(first)
+	if err != nil {
+		tb.Fatalf("dockertest: docker port %s %d: %q: %v", container, port, out, err)
+	}
+	return net.JoinHostPort(e.Host, published)
+}
+
+func (e *Engine) run(args ...string) (string, error) {
+	cmd := exec.Command(e.client, args...)
+	cmd.Env = e.Environ()
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("docker %s: %w\n%s", strings.Join(args, " "), err, exit.Stderr)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// removeContainers leaves no container that dockerd would wait for.
+func (e *Engine) removeContainers() error {
+	ids, err := e.run("ps", "-aq")
+	if err != nil || ids == "" {
+		return err
+	}
+	_, err = e.run(append([]string{"rm", "-f", "-v"}, strings.Fields(ids)...)...)
+	return err
+}
+
+func missing(tb testing.TB, what string) {
+	tb.Helper()
+	if os.Getenv("MUSTER_TEST_ALL") != "" || os.Getenv("CI") != "" {
+		tb.Fatal("dockertest: " + what)
+	}
+	tb.Skip("dockertest: " + what)
+}
