@@ -14,7 +14,8 @@ build:
 # The image is FROM scratch: COPY takes rootfs/ whole, so that /confd stays a
 # link to /muster instead of a second copy of it.
 rootfs: build
-	mkdir -p rootfs
+	mkdir -p rootfs/state
+	chmod 1777 rootfs/state
 	cp muster rootfs/muster
 	ln -sf muster rootfs/confd
 
