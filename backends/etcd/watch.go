@@ -70,8 +70,7 @@ func (w *watch) run(ctx context.Context) {
 			}
 			if full != nil || w.answered {
 				told, errs = false, nil // it had healed
-			}
-			if !w.answered {
+			} else {
 				w.place.lose() // there may be too much to come from there
 			}
 		}
