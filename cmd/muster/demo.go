@@ -89,11 +89,13 @@ func (d *demoStack) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	begin := time.Now()
 	stopEtcd, err := startEtcd(ctx, dir, storeAddr)
 	if err != nil {
 		return err
 	}
 	defer stopEtcd()
+	d.log.Debug("etcd is ready", "took", time.Since(begin))
 	d.storeURL = "etcd://" + storeAddr
 
 	stopEdge, err := d.startEdge(ctx, fail)
@@ -109,6 +111,7 @@ func (d *demoStack) run(ctx context.Context) error {
 	if err := d.waitReady(ctx); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
+	d.log.Debug("all are announced", "took", time.Since(begin))
 	d.show(storeAddr)
 
 	var wg sync.WaitGroup
@@ -430,7 +433,7 @@ func (d *demoStack) load(ctx context.Context) {
 	if d.rate == 0 {
 		return
 	}
-	client := &fasthttp.HostClient{Addr: d.edge.proxy.Addrs()[0], Name: "muster demo", MaxConns: 1000, RetryIf: func(*fasthttp.Request) bool { return false }}
+	client := &fasthttp.HostClient{Addr: d.edge.proxy.Addrs()[0], Name: "muster demo", MaxConns: 1000, MaxIdemponentCallAttempts: 1, MaxIdleConnDuration: 10 * time.Second}
 	defer client.CloseIdleConnections()
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -133,5 +134,17 @@ func TestDemoUsage(t *testing.T) {
 		if code := demo.Wait(); code != 2 || !strings.Contains(demo.Output(), want) {
 			t.Errorf("muster demo %s: got %d %q, want 2 with %q", args, code, demo.Output(), want)
 		}
+	}
+}
+
+// A binary without the embedded etcd says what to do instead.
+func TestDemoWithoutEtcd(t *testing.T) {
+	muster := filepath.Join(t.TempDir(), "muster")
+	if out, err := exec.Command("go", "build", "-tags", "noembed", "-o", muster, "muster/cmd/muster").CombinedOutput(); err != nil {
+		t.Fatalf("go build -tags noembed: %v\n%s", err, out)
+	}
+	demo := proctest.Start(t, "demo", nil, muster, "demo")
+	if code := demo.Wait(); code != 1 || !strings.Contains(demo.Output(), "built without the embedded etcd (build tag noembed)") {
+		t.Errorf("got %d %q, want 1 and why", code, demo.Output())
 	}
 }
