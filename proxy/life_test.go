@@ -421,6 +421,25 @@ func TestEndpointStopsReading(t *testing.T) {
 	}
 }
 
+// An endpoint that hangs up while the client pauses inside its body: the client
+// is told, and need not go on first.
+func TestEndpointHangsUp(t *testing.T) {
+	raw := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {
+		c.Head()
+		io.CopyN(io.Discard, c, 5)
+	})
+	p, addr := start(t, proxy.Config{}, sole(endpoint("a", raw.Addr)))
+	c := testserver.Dial(t, addr)
+	c.Send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
+	res := c.Response(t, "PUT")
+	if res.StatusCode != 502 || proxyError(res) != "connection_terminated" {
+		t.Errorf("status %d, %s, want 502 and connection_terminated", res.StatusCode, proxyError(res))
+	}
+	if web := settled(t, p).Services[0]; web.Upstreams[0].Errors != 1 || raw.Conns() != 1 {
+		t.Errorf("status %+v, %d connections, want one error of the endpoint", web, raw.Conns())
+	}
+}
+
 // A client that is slow with its head, or sends nothing more, loses its
 // connection.
 func TestSlowClients(t *testing.T) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,7 +67,7 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 		counter(descRefused, n, strconv.Itoa(kind.Answer().Status), kind.Answer().Error)
 	}
 	for _, s := range p.order {
-		name := s.plan.Name
+		name := label(s.plan.Name)
 		for class, code := range [...]string{"client_gone", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 			counter(descRequests, s.stats.Class(class), name, code)
 		}
@@ -74,15 +75,24 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 		counter(descRetries, s.stats.Retries(), name)
 		gauge(descInFlight, float64(s.stats.InFlight()), name)
 		ch <- duration(&s.stats.Latency, name)
+		seen := make(map[string]bool, len(s.upstreams))
 		for _, u := range s.upstreams {
+			id := label(u.ID)
+			if seen[id] { // one ID, two addresses: two series must not be called the same
+				id += "@" + label(u.Addr)
+			}
+			seen[id] = true
 			state, _ := u.condition()
-			gauge(descUpstreamState, 1, name, u.ID, state)
-			counter(descUpstreamRequests, u.Requests(), name, u.ID)
-			counter(descUpstreamErrors, u.Errors(), name, u.ID)
-			gauge(descUpstreamInFlight, float64(u.InFlight()), name, u.ID)
+			gauge(descUpstreamState, 1, name, id, state)
+			counter(descUpstreamRequests, u.Requests(), name, id)
+			counter(descUpstreamErrors, u.Errors(), name, id)
+			gauge(descUpstreamInFlight, float64(u.InFlight()), name, id)
 		}
 	}
 }
+
+// label is text from the store as a label, which has to be UTF-8.
+func label(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
 // The bounds of the exported histogram are bounds of ours, so no count is
 // guessed: each is twice the one before.

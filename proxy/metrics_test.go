@@ -85,3 +85,16 @@ func TestMetrics(t *testing.T) {
 		t.Error("no retries: the test shows nothing")
 	}
 }
+
+// Whatever names the store holds, a scrape neither fails nor mixes endpoints up.
+func TestMetricsOddNames(t *testing.T) {
+	plan := sole(endpoint("a", "10.0.0.1:80"), endpoint("a", "10.0.0.2:80"), endpoint("\xff\n\"", "10.0.0.3:80"))
+	p := proxy.New(proxy.Config{})
+	p.Update(plan)
+	got := series(t, p)
+	for _, id := range []string{"a", "a@10.0.0.2:80", "\ufffd\n\""} {
+		if name := fmt.Sprintf("muster_upstream_state{endpoint=%q,service=\"web\",state=\"up\"}", id); got[name] != 1 {
+			t.Errorf("no %s in %v", name, got)
+		}
+	}
+}

@@ -18,7 +18,7 @@ type Plan struct {
 	Listeners []Listener
 	Routes    []Route   // each pair of host and path at most once
 	Services  []Service // by name
-	AccessLog string    // off, combined or json
+	AccessLog string    // off, combined or json; empty is off
 	Sole      string    // the service that is exposed for being the only one, or ""
 }
 

@@ -3,7 +3,9 @@ package proxy_test
 import (
 	"bytes"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +261,15 @@ func TestIdleClosed(t *testing.T) {
 	}
 }
 
+// stranger is an HTTPS server with a certificate that nobody trusts.
+func stranger(t *testing.T) string {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
 // Every way in which an endpoint can fail has its status and error type.
 func TestProxyStatus(t *testing.T) {
 	raw := func(script func(c *testserver.Conn)) string {
@@ -298,6 +309,7 @@ func TestProxyStatus(t *testing.T) {
 		}), "", 502, "http_upgrade_failed"},
 		{"no such host", "no-such-host.invalid:80", "", 502, "dns_error"},
 		{"plain where TLS was announced", testserver.New(t, "a").Addr, "https", 502, "tls_protocol_error"},
+		{"certificate of a stranger", stranger(t), "https", 502, "tls_certificate_error"},
 		{"not HTTP by its announcement", silent, "tcp", 502, "proxy_configuration_error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,8 +256,38 @@ func TestHTTP10(t *testing.T) {
 	if body, err := io.ReadAll(res.Body); string(body) != "0000000000" || err != nil || res.Close {
 		t.Fatalf("body %q, %v, close %v, want 10 bytes and keep-alive", body, err, res.Close)
 	}
+	c.Send("GET /fields HTTP/1.0\r\nConnection: keep-alive\r\nX: 1\r\n\r\n")
+	res = c.Response(t, "GET")
+	body, _ := io.ReadAll(res.Body)
+	got := strings.Split(string(body), "\n")
+	if want := []string{"GET /fields HTTP/1.1", "Host: " + a.Addr, "X: 1", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http"}; len(got) != 7 || !slices.Equal(got[:5], want) {
+		t.Errorf("without a Host the origin got %q, want %q and an ID", got, want)
+	}
 	c.Send("GET /trailers HTTP/1.0\r\n\r\n")
 	if text, err := c.Rest(); err != nil || !strings.HasSuffix(text, "\r\n\r\na") || strings.Contains(text, "chunked") {
 		t.Errorf("answer of unknown length: %q, %v, want it until the end, not chunked", text, err)
+	}
+}
+
+// A handshake that is none is served as a plain request.
+func TestNoHandshake(t *testing.T) {
+	a := testserver.New(t, "a")
+	_, addr := start(t, proxy.Config{}, sole(of(a)...))
+	for name, request := range map[string]string{
+		"POST":              strings.Replace(handshake, "GET /ws", "POST /", 1),
+		"HTTP/1.0":          strings.Replace(handshake, "/ws HTTP/1.1", "/ HTTP/1.0", 1),
+		"other protocol":    strings.Replace(strings.Replace(handshake, "websocket", "h2c", 1), "/ws", "/", 1),
+		"two protocols":     strings.Replace(strings.Replace(handshake, "websocket", "websocket, h2c", 1), "/ws", "/", 1),
+		"not in Connection": strings.Replace(strings.Replace(handshake, ", Upgrade", ", Upgraded", 1), "/ws", "/", 1),
+		"with a body":       strings.Replace(handshake, "/ws HTTP/1.1\r\n", "/ HTTP/1.1\r\nContent-Length: 0005\r\n", 1) + "hello",
+	} {
+		c := testserver.Dial(t, addr)
+		c.Send(request)
+		res := c.Response(t, "GET")
+		seen := a.Seen()
+		h := seen[len(seen)-1].Header
+		if res.StatusCode != 200 || h["Upgrade"] != nil || h["Connection"] != nil {
+			t.Errorf("%s: status %d, the origin got %v, want a request without Upgrade", name, res.StatusCode, h)
+		}
 	}
 }

@@ -34,6 +34,7 @@ type body struct {
 	lost  atomic.Bool           // more was read, or will be, than is kept
 	err   atomic.Pointer[error] // how reading ended
 	ended atomic.Bool           // nothing more may be read
+	cut   atomic.Bool           // a read was broken off; the client did nothing wrong
 }
 
 var errBodyLost = errors.New("the body can't be sent again")
@@ -57,7 +58,7 @@ func (b *body) filterTrailer() {
 
 // whole reports that an attempt could be given the body from its begin.
 func (b *body) whole() bool {
-	return b == nil || b.read.Load() == 0 || !b.lost.Load()
+	return b == nil || !b.cut.Load() && (b.read.Load() == 0 || !b.lost.Load())
 }
 
 // end stops reading. It reports whether the client has more to send.
@@ -74,7 +75,7 @@ func (b *body) problem() balance.Kind {
 	}
 	err := b.err.Load()
 	switch {
-	case err == nil || *err == io.EOF:
+	case err == nil || *err == io.EOF || b.cut.Load():
 		return balance.OK
 	case errors.Is(*err, os.ErrDeadlineExceeded):
 		return balance.BodyTimeout
@@ -97,10 +98,10 @@ func (b *body) readAt(p []byte, at int64) (int, error) {
 	if err := b.err.Load(); err != nil {
 		return 0, *err
 	}
-	if b.ended.Load() {
+	b.rc.SetReadDeadline(time.Now().Add(b.timeout))
+	if b.ended.Load() || b.cut.Load() {
 		return 0, errBodyLost
 	}
-	b.rc.SetReadDeadline(time.Now().Add(b.timeout))
 	n, err := b.src.Read(p)
 	if err == io.EOF {
 		b.filterTrailer()
@@ -138,4 +139,13 @@ func (s *sending) Read(p []byte) (int, error) {
 func (s *sending) Close() error {
 	s.closed.Store(true)
 	return nil
+}
+
+// breakOff ends the attempt's reading, now that nobody wants what it reads: the
+// transport returns only when it has ended.
+func (s *sending) breakOff() {
+	if s.closed.CompareAndSwap(false, true) {
+		s.cut.Store(true)
+		s.rc.SetReadDeadline(time.Now())
+	}
 }

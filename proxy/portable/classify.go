@@ -18,6 +18,8 @@ func (t *try) classify(err error) balance.Kind {
 	switch {
 	case t.silent.Load():
 		return balance.Silent
+	case t.sent != nil && t.sent.cut.Load():
+		return balance.Terminated // net/http takes the broken off read for a client that left
 	case t.client.Err() != nil:
 		return balance.ClientGone
 	case t.carrier.Load() == nil:

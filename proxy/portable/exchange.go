@@ -42,7 +42,7 @@ func exchangeOf(ctx context.Context) *exchange {
 func (e *Engine) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	e.inFlight.Add(1)
 	x := &exchange{engine: e, record: newRecord(r)}
-	w := &writer{ResponseWriter: rw, rc: http.NewResponseController(rw), x: x, proto10: !r.ProtoAtLeast(1, 1), expect: r.Header.Get("Expect") != ""}
+	w := &writer{ResponseWriter: rw, rc: http.NewResponseController(rw), x: x, proto10: !r.ProtoAtLeast(1, 1)}
 	defer func() { x.end(w, recover()) }()
 
 	kind := x.match(r)

@@ -5,6 +5,7 @@ package portable
 import (
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 
 	"muster/proxy/balance"
@@ -23,6 +24,9 @@ func rewrite(pr *httputil.ProxyRequest) {
 		}
 	}
 	pr.SetXForwarded()
+	if pr.In.Host == "" { // HTTP/1.0
+		delete(h, "X-Forwarded-Host")
+	}
 	h["X-Request-Id"] = []string{x.record.RequestID}
 	if x.upgrade == "" && h.Get("Te") != "" {
 		h["Connection"] = []string{"TE"}
@@ -42,11 +46,22 @@ func rewrite(pr *httputil.ProxyRequest) {
 // 7.8).
 func keepUpgrade(r *http.Request) string {
 	values := r.Header["Upgrade"]
-	if r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && r.ContentLength == 0 && len(values) == 1 && strings.EqualFold(values[0], "websocket") {
+	if r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && r.ContentLength == 0 &&
+		len(values) == 1 && strings.EqualFold(values[0], "websocket") && slices.ContainsFunc(r.Header["Connection"], listsUpgrade) {
 		return values[0]
 	}
 	delete(r.Header, "Upgrade")
 	return ""
+}
+
+// listsUpgrade reports whether "upgrade" is a member of a Connection line.
+func listsUpgrade(line string) bool {
+	for member := range strings.SplitSeq(line, ",") {
+		if strings.EqualFold(strings.TrimSpace(member), "upgrade") {
+			return true
+		}
+	}
+	return false
 }
 
 // modifyResponse makes the answer's head what the client gets.

@@ -81,11 +81,22 @@ type conn struct {
 	net.Conn
 	silence time.Duration // how long one write may wait
 	written atomic.Int64
-	refuse  atomic.Bool // nothing more may be written
-	tunnel  atomic.Bool // writes may wait for ever
+	try     atomic.Pointer[try] // what goes by it now, or did last
+	refuse  atomic.Bool         // nothing more may be written
+	tunnel  atomic.Bool         // writes may wait for ever
 }
 
 var errRefused = errors.New("not to be written to")
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		if t := c.try.Load(); t != nil {
+			t.hungUp()
+		}
+	}
+	return n, err
+}
 
 func (c *conn) Write(p []byte) (int, error) {
 	if c.refuse.Load() {

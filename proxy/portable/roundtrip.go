@@ -155,6 +155,7 @@ func (t *try) gotConn(info httptrace.GotConnInfo) {
 		return
 	}
 	t.carrier.Store(&carrier{c, c.written.Load(), info.Reused})
+	c.try.Store(t)
 }
 
 // wrote reports that a byte of the request went out.
@@ -175,6 +176,17 @@ func (t *try) wroteRequest(info httptrace.WroteRequestInfo) {
 		if t.headDone.Load() {
 			t.timer.Stop()
 		}
+	}
+}
+
+// uploadGrace is how long a client may take to go on with its body when the
+// upstream has hung up without an answer.
+const uploadGrace = time.Second
+
+// hungUp is called when nothing can be read from the upstream any more.
+func (t *try) hungUp() {
+	if t.sent != nil && !t.answered.Load() {
+		time.AfterFunc(uploadGrace, t.sent.breakOff)
 	}
 }
 

@@ -25,7 +25,6 @@ type writer struct {
 	rc      *http.ResponseController
 	x       *exchange
 	proto10 bool // HTTP/1.0 has no interim answers
-	expect  bool // the client asked for a 100
 
 	status int
 	bytes  int64
@@ -54,8 +53,8 @@ func (w *writer) WriteHeader(code int) {
 // interim passes a 1xx on to clients that can read it.
 func (w *writer) interim(code int) {
 	w.x.try.interim()
-	if w.proto10 || code == http.StatusContinue && !w.expect {
-		return
+	if w.proto10 || code == http.StatusContinue {
+		return // net/http writes the 100 by itself, when the body is asked for
 	}
 	removeHopByHop(w.Header())
 	w.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
