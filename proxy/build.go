@@ -51,6 +51,7 @@ func (p *Proxy) swap(plan *Plan) {
 		p.routes = balance.NewRoutes(p.targets(plan))
 	}
 	p.table.Store(balance.NewTable(plan.Ready, p.routes, built))
+	p.part()
 	p.sweep()
 }
 
@@ -197,11 +198,22 @@ func stateOf(s catalog.State) balance.State {
 	return balance.Up
 }
 
-// leave takes an upstream out: what runs on it goes on.
+// leave takes an upstream out of the next table: what runs on it goes on. Until
+// that table is in force requests may choose it; see part.
 func (p *Proxy) leave(u *upstream) {
-	u.SetState(balance.Leaving)
-	p.probes.set(u.Upstream, nil)
+	u.update = 0 // in no plan
 	p.leaving = append(p.leaving, u)
+}
+
+// part says of the upstreams that are in no table any more that they left. A
+// request that still holds the old table finds them so, and looks at the new one.
+func (p *Proxy) part() {
+	for _, u := range p.leaving {
+		if u.update == 0 && u.State() != balance.Leaving {
+			u.SetState(balance.Leaving)
+			p.probes.set(u.Upstream, nil)
+		}
+	}
 }
 
 // sweep forgets the upstreams that left and have nothing running any more.
