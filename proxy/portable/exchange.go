@@ -87,7 +87,7 @@ func (x *exchange) answer(w *writer, kind balance.Kind) {
 		x.engine.Tally.Add(kind)
 	}
 	if kind == balance.ClientGone || w.status != 0 {
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) // nobody reads it, or another answer has begun
 	}
 	a := kind.Answer()
 	text := a.Reason + "\n\nRequest " + x.record.RequestID + "\n"

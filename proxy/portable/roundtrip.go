@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,10 +79,11 @@ func (x *exchange) send(r *http.Request, move balance.Move) (*http.Response, bal
 		c.SetWriteDeadline(time.Time{})
 		return res, balance.Failure{}
 	}
-	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); kind == "text/event-stream" {
-		t.silence = streamSilence
+	a := &answer{res.Body, x, t.silence}
+	if kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
+		a.silence = streamSilence
 	}
-	res.Body = &answer{res.Body, x}
+	res.Body = a
 	return res, balance.Failure{}
 }
 
@@ -93,14 +95,17 @@ type try struct {
 	silence time.Duration
 	client  context.Context
 	cancel  context.CancelCauseFunc
-	timer   *time.Timer // ends the attempt when the upstream is silent
 	sent    *sending
 
 	carrier  atomic.Pointer[carrier] // nil before there is a connection
 	answered atomic.Bool
 	silent   atomic.Bool
-	headDone atomic.Bool
 	interims atomic.Int32
+
+	timer *time.Timer // ends the attempt when the upstream is silent
+	mu    sync.Mutex  // guards what follows, and timer until the head is done
+
+	sentAll, headDone bool
 }
 
 // A carrier is the connection that an attempt goes by.
@@ -170,12 +175,13 @@ func (t *try) reused() bool {
 	return c != nil && c.reused
 }
 
+// wroteRequest starts the time in which an answer has to begin: before, it is
+// the client that is waited for.
 func (t *try) wroteRequest(info httptrace.WroteRequestInfo) {
-	if info.Err == nil && !t.headDone.Load() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sentAll = info.Err == nil; t.sentAll && !t.headDone {
 		t.timer.Reset(t.silence)
-		if t.headDone.Load() {
-			t.timer.Stop()
-		}
 	}
 }
 
@@ -208,14 +214,18 @@ func (t *try) interim() {
 
 // heard starts the time anew in which the rest of the head has to come.
 func (t *try) heard() {
-	if t.timer.Stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sentAll && !t.headDone {
 		t.timer.Reset(t.silence)
 	}
 }
 
-// stop ends the wait for a head.
+// stop ends the wait for a head. The timer belongs to the answer's body then.
 func (t *try) stop() {
-	t.headDone.Store(true)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.headDone = true
 	t.timer.Stop()
 }
 
@@ -235,12 +245,13 @@ func (t *try) end() {
 // runs only while it is being read from.
 type answer struct {
 	io.ReadCloser
-	x *exchange
+	x       *exchange
+	silence time.Duration
 }
 
 func (a *answer) Read(p []byte) (int, error) {
 	t := a.x.try
-	t.timer.Reset(t.silence)
+	t.timer.Reset(a.silence)
 	n, err := a.ReadCloser.Read(p)
 	t.timer.Stop()
 	if err != nil && err != io.EOF && a.x.record.Why == balance.OK {
