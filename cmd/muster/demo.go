@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,10 +51,8 @@ func demo(ctx context.Context, std cli.Std, args []string) int {
 	case *rate < 0 || *rate > 1000:
 		return f.Wrong(std, "-rate %d: want 0 to 1000", *rate)
 	}
-	ctx, stop := cli.Signals(ctx)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // hangup: the terminal was closed
 	defer stop()
-	ctx, stopHangup := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal was closed
-	defer stopHangup()
 	d := &demoStack{std: std, log: logger(), rate: *rate}
 	if err := d.run(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintf(std.Err, "muster demo: %v\n", err)
@@ -82,6 +81,7 @@ func (d *demoStack) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	defer hurry(ctx, dir)()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
@@ -124,6 +124,28 @@ func (d *demoStack) run(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// hurry ends the process at once at the second signal, the one after that which
+// ended ctx, but not without removing dir.
+func hurry(ctx context.Context, dir string) (stop func()) {
+	again, done := make(chan os.Signal, 1), make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+			signal.Notify(again, syscall.SIGINT, syscall.SIGTERM)
+		case <-done:
+			return
+		}
+		select {
+		case s := <-again:
+			os.RemoveAll(dir)
+			os.Exit(128 + int(s.(syscall.Signal)))
+		case <-done:
+			signal.Stop(again)
+		}
+	}()
+	return func() { close(done) }
 }
 
 // freeAddr is usual, or where that is taken an address with a free port.
@@ -306,9 +328,12 @@ func (d *demoStack) show(storeAddr string) {
 	fmt.Fprint(w, "muster demo — everything below is real, and goes away with Ctrl-C\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	row := func(cells ...string) { fmt.Fprintln(t, "  "+strings.Join(cells, "\t")) }
-	row("store", "etcd "+storeAddr, instead(storeAddr, "2379")+fmt.Sprintf("%d endpoints of \"web\" announced; web/3 is slow", len(d.backends)))
-	row("balancer", "http://"+balancer, instead(balancer, "8080")+"curl it: each answer names its endpoint")
-	row("dashboard", "http://"+page, instead(page, "9900")+"services, endpoints, rates, live")
+	row("store", "etcd "+storeAddr, fmt.Sprintf("%d endpoints of \"web\"; web/3 is slow", len(d.backends)))
+	row("balancer", "http://"+balancer, "each answer names its endpoint")
+	row("dashboard", "http://"+page, "services, endpoints, rates, live")
+	if taken := takenPorts(map[string]string{"2379": storeAddr, "8080": balancer, "9900": page}); len(taken) > 0 {
+		row("taken", strings.Join(taken, ", "), "so a free port instead")
+	}
 	t.Flush()
 	fmt.Fprint(w, "\n  try\n")
 	try := func(what string, commands ...string) {
@@ -329,12 +354,15 @@ func (d *demoStack) show(storeAddr string) {
 	fmt.Fprintln(w)
 }
 
-// instead says that the usual port was taken, where it was.
-func instead(addr, usual string) string {
-	if _, port, _ := net.SplitHostPort(addr); port != usual {
-		return "(" + usual + " is taken) "
+// takenPorts are those of the usual ports whose part is at another.
+func takenPorts(usual map[string]string) (taken []string) {
+	for port, addr := range usual {
+		if _, p, _ := net.SplitHostPort(addr); p != port {
+			taken = append(taken, port)
+		}
 	}
-	return ""
+	slices.Sort(taken)
+	return taken
 }
 
 // calledAs is what to type to run this binary again.
@@ -392,7 +420,7 @@ func demoStates(web proxy.ServiceStatus) string {
 	for _, u := range web.Upstreams {
 		text := web.Name + "/" + u.ID + " " + u.State
 		if u.State == "failing" {
-			text += " (" + u.Reason + ")"
+			text += " (" + lastOf(u.Reason) + ")"
 		}
 		all = append(all, text)
 	}
@@ -400,6 +428,14 @@ func demoStates(web proxy.ServiceStatus) string {
 		return "no endpoint"
 	}
 	return strings.Join(all, "   ")
+}
+
+// lastOf is the cause at the end of a chain of errors.
+func lastOf(reason string) string {
+	if i := strings.LastIndex(reason, ": "); i >= 0 {
+		return reason[i+2:]
+	}
+	return reason
 }
 
 // demoTraffic is what happened between two looks.
