@@ -118,6 +118,9 @@ func (a *Admin) Run(ctx context.Context) error {
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before wg.Wait
+	if a.cfg.Token == "" && !a.loopback() {
+		a.cfg.Log.Warn("admin: others can reach this address and there is no token: only /metrics, /healthz and /readyz answer", "addr", a.Addr().String())
+	}
 	a.sampler.sample(time.Now())
 	wg.Go(func() { a.sampler.run(ctx) })
 
