@@ -22,12 +22,16 @@ import (
 // inside prepares the namespaces and becomes dockerd. Its arguments are a
 // folder of ours and dockerd's command line.
 //
+// Images and containers are kept in memory, so that no kill leaves them behind.
 // /run is made empty, because containerd's shims keep their sockets there.
 // Cgroups are mounted where the machine has none. Debian's iptables speaks
 // nftables; a kernel that has no such thing may have the old tables.
 const inside = `set -e
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
+mkdir "$0/data" "$0/exec"
+mount -t tmpfs tmpfs "$0/data"
+mount -t tmpfs tmpfs "$0/exec"
 [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -e /sys/fs/cgroup/devices ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 if ! iptables -t nat -S >/dev/null 2>&1 && iptables-legacy -t nat -S >/dev/null 2>&1; then
@@ -88,12 +92,12 @@ func startDaemon(dockerd string) (*daemon, error) {
 	return d, nil
 }
 
-// layCable connects the daemon's network with ours. It is gone with the
-// daemon's network. The addresses are from the block that is set aside for
+// layCable connects the daemon's network with ours. It goes when the daemon's
+// network does. The addresses are from the block that is set aside for
 // tests between networks (RFC 2544), so they are nobody's.
 func (d *daemon) layCable() error {
 	pid := strconv.Itoa(d.cmd.Process.Pid)
-	name := "dt" + pid
+	name := d.cable()
 	net := fmt.Sprintf("198.%d.%d", 18+rand.IntN(2), rand.IntN(256))
 	four := 4 * rand.IntN(64)
 	ours := fmt.Sprintf("%s.%d", net, four+1)
@@ -112,6 +116,9 @@ func (d *daemon) layCable() error {
 	}
 	return nil
 }
+
+// cable is the name of our end.
+func (d *daemon) cable() string { return "dt" + strconv.Itoa(d.cmd.Process.Pid) }
 
 // wait asks until ready has no error.
 func (d *daemon) wait(ready func() error) error {
@@ -134,6 +141,8 @@ func (d *daemon) wait(ready func() error) error {
 // stop ends dockerd in order, so that it takes down what it set up, or else by
 // force, and removes what stays.
 func (d *daemon) stop() error {
+	// By itself it goes some time after its other end. It may be gone.
+	_ = exec.Command("ip", "link", "del", d.cable()).Run()
 	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	var late error
 	select {

@@ -31,8 +31,9 @@ type Engine struct {
 	// Host is the IP address to publish ports on, and to reach them at.
 	Host string
 
-	client string // docker's path
-	socket string // "": what the client does by itself
+	client string  // docker's path
+	socket string  // "": what the client does by itself
+	daemon *daemon // nil: not ours
 }
 
 // Start returns the engine that docker reaches by itself, or starts one that
@@ -54,7 +55,7 @@ func Start(tb testing.TB) *Engine {
 	if err != nil {
 		tb.Fatalf("dockertest: %v", err)
 	}
-	e.Host, e.socket = d.host, d.socket
+	e.Host, e.socket, e.daemon = d.host, d.socket, d
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			tb.Logf("--- dockerd said\n%s", d.said())
