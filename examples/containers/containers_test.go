@@ -86,10 +86,9 @@ func TestContainers(t *testing.T) {
 		t.Errorf("the edge said\n%s", said)
 	}
 
-	// What was killed and stopped is started again, and announced again.
+	// The same three again.
 	f.Docker(t, "rm", "-f", f.container("web4"), f.container("web4-sidekick"))
-	keys.wait(t, "web4", false)
-	for _, name := range []string{"web1", "web2", "web3"} {
+	for _, name := range []string{"web1", "web2"} {
 		f.Docker(t, "start", f.container(name))
 		keys.wait(t, name, true)
 	}
@@ -98,7 +97,7 @@ func TestContainers(t *testing.T) {
 }
 
 // testSteps are those that may not be felt outside: a kill, a stop, a new
-// container, and a kill under load.
+// container; and then a kill under load, a return, and a stop in order.
 func (f *fleet) testSteps(t *testing.T, keys *keys, edge string, next int) {
 	fresh := fmt.Sprintf("web%d", next)
 	url := "http://" + f.Published(t, f.container(edge), 8080) + "/"
@@ -124,8 +123,20 @@ func (f *fleet) testSteps(t *testing.T, keys *keys, edge string, next int) {
 	f.disturb(t, load, url, "kill", "web3")
 	load.followed(t, fresh)
 	keys.wait(t, "web3", false)
-	load.stop()
 	load.want(t, edge+" after the kill of web3", 0)
+
+	f.Docker(t, "start", f.container("web3"))
+	load.followed(t, "web3", fresh)
+	load.want(t, edge+", web3 started again", 0)
+
+	// In order: its sidekick first.
+	load.slow(url)
+	f.Docker(t, "stop", f.container(fresh+"-sidekick"))
+	keys.wait(t, fresh, false)
+	f.Docker(t, "stop", f.container(fresh))
+	load.followed(t, "web3")
+	load.stop()
+	load.want(t, edge+", stop of the sidekick of "+fresh+" and then of "+fresh, 0)
 	t.Logf("answers: %v", load.counts())
 }
 
@@ -133,9 +144,7 @@ func (f *fleet) testSteps(t *testing.T, keys *keys, edge string, next int) {
 // no more than were under way may fail, and none that is sent later.
 func (f *fleet) disturb(t *testing.T, load *load, url, command, name string) {
 	t.Helper()
-	for range 10 {
-		load.begin(url + "?delay=1s")
-	}
+	load.slow(url)
 	atMost := load.underWay()
 	f.Docker(t, command, f.container(name))
 	load.pause(true) // what is sent from now on is counted apart

@@ -91,6 +91,13 @@ func (l *load) begin(url string) {
 	})
 }
 
+// slow sends ten requests whose answers take a second.
+func (l *load) slow(url string) {
+	for range 10 {
+		l.begin(url + "?delay=1s")
+	}
+}
+
 // ask returns who answered, or why nobody did.
 func (l *load) ask(url string) (who, why string) {
 	resp, err := l.client.Get(url)
@@ -164,5 +171,5 @@ func (l *load) want(t *testing.T, when string, atMost int) {
 		t.Errorf("%s: %d requests failed, want at most %d: %v", when, len(failures), atMost, failures[:min(5, len(failures))])
 		return
 	}
-	t.Logf("%s: %d requests failed", when, len(failures))
+	t.Logf("%s: %d requests failed %v", when, len(failures), failures)
 }

@@ -84,7 +84,7 @@ nginx() {
 down() {
 	docker ps -aq --filter "network=$fleet" | xargs -r docker rm -f -v
 	docker network rm "$fleet"
-	docker images -q --filter "reference=$fleet/*" | sort -u | xargs -r docker rmi -f
+	docker images --filter "reference=$fleet/*" --format '{{.Repository}}:{{.Tag}}' | xargs -r docker rmi
 }
 
 work=$(mktemp -d)
