@@ -154,7 +154,7 @@ func (p *Proxy) build(s *service, plan *Service) {
 		}
 		if u.endpoint == nil || !sameEndpoint(u.endpoint, e) || !sameProbe || u.State() == balance.Leaving {
 			u.SetState(stateOf(e.State))
-			p.probes.set(u.Upstream, cmp.Or(e.Health, plan.Health))
+			p.probes.set(u.Upstream, cmp.Or(plan.Health, e.Health))
 		}
 		u.endpoint, u.update = e, p.updates
 		s.upstreams = append(s.upstreams, u)

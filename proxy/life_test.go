@@ -146,9 +146,11 @@ func TestUpdateUnderLoad(t *testing.T) {
 	}
 	for i := 0; i < 300 || sent.Load() < 2000; i++ {
 		es := of(origins...)
-		switch i % 4 {
+		switch i % 5 {
 		case 0:
 			es = es[1:]
+		case 4:
+			es = es[i%3 : i%3+1] // one takes the place of all
 		case 1:
 			es[i%3].State = catalog.Draining
 		case 2:
@@ -183,6 +185,79 @@ func TestUpdateUnderLoad(t *testing.T) {
 	if got != int(sent.Load()) {
 		t.Errorf("the origins got %d requests, want %d", got, sent.Load())
 	}
+}
+
+// An endpoint that is killed under load, and is still in the plan, costs no
+// request that may be repeated; neither does its return. No POST arrives twice.
+func TestEndpointKilled(t *testing.T) {
+	a, b := testserver.New(t, "a"), testserver.New(t, "b")
+	all := []*testserver.Origin{a, b}
+	p, addr := start(t, proxy.Config{}, sole(of(a, b)...))
+	ctx, cancel := context.WithCancel(context.Background())
+	var sent, lost atomic.Int64
+	var wg sync.WaitGroup
+	run := func(request func(c *http.Client) *http.Response) {
+		c := client(t)
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				res := request(c)
+				sent.Add(1)
+				switch {
+				case res.StatusCode == 200:
+				case res.Request.Method == "POST" && proxyError(res) == "connection_terminated":
+					lost.Add(1)
+				default:
+					t.Errorf("%s: status %d, %s", res.Request.Method, res.StatusCode, proxyError(res))
+				}
+			}
+		})
+	}
+	var posts atomic.Int64
+	for range 3 {
+		run(func(c *http.Client) *http.Response {
+			res, _ := do(t, c, "GET", "http://"+addr+"/", nil)
+			return res
+		})
+		run(func(c *http.Client) *http.Response {
+			res, _ := do(t, c, "PUT", "http://"+addr+"/", strings.NewReader("body"))
+			return res
+		})
+		run(func(c *http.Client) *http.Response {
+			res, _ := do(t, c, "POST", fmt.Sprintf("http://%s/?post=%d", addr, posts.Add(1)), strings.NewReader("body"))
+			return res
+		})
+	}
+	for range 3 {
+		for _, victim := range []**testserver.Origin{&a, &b} {
+			at := sent.Load()
+			await(t, "200 requests", func() bool { return sent.Load() > at+200 })
+			(*victim).Close()
+			at = sent.Load()
+			await(t, "200 requests", func() bool { return sent.Load() > at+200 })
+			*victim = testserver.NewAt(t, (*victim).Name, (*victim).Addr)
+			all = append(all, *victim)
+		}
+	}
+	cancel()
+	wg.Wait()
+	web := settled(t, p).Services[0]
+	if web.Requests != uint64(sent.Load()) || web.Errors != uint64(lost.Load()) || web.Retries == 0 {
+		t.Errorf("status %+v, want %d requests, some of them repeated, and %d POSTs lost", web, sent.Load(), lost.Load())
+	}
+	times := make(map[string]int)
+	for _, o := range all {
+		for _, r := range o.Seen() {
+			if r.Method == "POST" {
+				times[r.Target]++
+			}
+		}
+	}
+	for target, n := range times {
+		if n != 1 {
+			t.Errorf("%s arrived %d times", target, n)
+		}
+	}
+	t.Logf("%d requests, %d repeated, %d of %d POSTs lost", sent.Load(), web.Retries, lost.Load(), posts.Load())
 }
 
 func TestPortTaken(t *testing.T) {

@@ -56,7 +56,7 @@ type Service struct {
 	Name      string
 	Endpoints []*catalog.Endpoint
 	Timeout   ServiceTimeout
-	Health    *catalog.Health   // how to probe the endpoints that declare nothing; nil: not at all
+	Health    *catalog.Health   // how to probe the endpoints, whatever they declare; nil: as each declares
 	Sources   map[string]string // setting, such as "timeout.connect" → where it came from; absent: default
 }
 

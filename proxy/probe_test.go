@@ -59,7 +59,7 @@ func TestProbeHTTP(t *testing.T) {
 	a, b := newSick(t), newSick(t)
 	plan := sole(endpoint("a", a.addr), endpoint("b", b.addr))
 	plan.Services[0].Endpoints[0].Health = quick(catalog.Health{HTTP: "/healthz"})
-	plan.Services[0].Health = quick(catalog.Health{HTTP: "/healthz", Rise: 1, Fall: 1}) // for b, which declares none
+	plan.Services[0].Endpoints[1].Health = quick(catalog.Health{HTTP: "/healthz", Rise: 1, Fall: 1})
 	log := new(lines)
 	p, addr := start(t, proxy.Config{Log: slog.New(slog.NewTextHandler(log, nil))}, plan)
 	c := client(t)
@@ -143,4 +143,16 @@ func TestProbeTimeout(t *testing.T) {
 	if reason := upstream(p, "a").Reason; !strings.Contains(reason, "timeout") {
 		t.Errorf("reason %q, want a timeout", reason)
 	}
+}
+
+// The operator's file beats what an endpoint says of itself.
+func TestProbeOfTheFileWins(t *testing.T) {
+	a := newSick(t)
+	a.status.Store(503) // it takes connections, and answers /healthz with 503
+	e := endpoint("a", a.addr)
+	e.Health = quick(catalog.Health{TCP: true})
+	plan := sole(e)
+	plan.Services[0].Health = quick(catalog.Health{HTTP: "/healthz"})
+	p, _ := start(t, proxy.Config{}, plan)
+	await(t, "failing", func() bool { return upstream(p, "a").State == "failing" })
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -62,6 +63,8 @@ type Latency struct {
 // Quantile is the duration that the fraction q of those counted does not exceed,
 // to within an eighth; zero where none was counted.
 func (l Latency) Quantile(q float64) time.Duration { return balance.Quantile(l.Buckets, q) }
+
+func (l Latency) String() string { return fmt.Sprintf("p50 %v p99 %v", l.P50, l.P99) }
 
 // Since is what was counted after earlier, a Latency of the same thing.
 func (l Latency) Since(earlier Latency) Latency {

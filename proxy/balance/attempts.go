@@ -50,18 +50,21 @@ func idempotent(method string) bool {
 	return false
 }
 
-// First returns where the request goes first, or nil: [NoEndpoint].
-func (a *Attempts) First() *Upstream { return a.take(a.service.Pick(nil)) }
+// First returns where the request goes first; nowhere is [NoEndpoint].
+func (a *Attempts) First() Move { return a.pick(NoEndpoint) }
 
 // Tries is how many attempts were begun.
 func (a *Attempts) Tries() int { return a.tries }
 
 // A Move is what to do after a failure: send the request to To, on a fresh
 // connection where Fresh says so, or with a nil To give the answer of Kind.
+// Exhausted says that another upstream might be tried, but the service has
+// none: one in a newer table may; see [Attempts.Renew].
 type Move struct {
-	To    *Upstream
-	Fresh bool
-	Kind  Kind
+	To        *Upstream
+	Fresh     bool
+	Exhausted bool
+	Kind      Kind
 }
 
 // Next decides what follows a failure:
@@ -82,10 +85,19 @@ func (a *Attempts) Next(f Failure) Move {
 		a.fresh = true
 		return Move{To: a.take(a.current), Fresh: true}
 	}
-	if u := a.take(a.service.Pick(a.tried[:a.tries])); u != nil {
-		return Move{To: u}
-	}
-	return Move{Kind: f.Kind}
+	return a.pick(f.Kind)
+}
+
+// Renew goes on with newer, the same service in a newer table. What was tried
+// and sent counts on.
+func (a *Attempts) Renew(newer *Service, kind Kind) Move {
+	a.service = newer
+	return a.pick(kind)
+}
+
+func (a *Attempts) pick(kind Kind) Move {
+	u := a.take(a.service.Pick(a.tried[:a.tries]))
+	return Move{To: u, Exhausted: u == nil, Kind: kind}
 }
 
 func (a *Attempts) mayRepeat(f Failure) bool {

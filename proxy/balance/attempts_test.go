@@ -48,7 +48,7 @@ func TestNext(t *testing.T) {
 		t.Run(tt.name+" "+tt.method, func(t *testing.T) {
 			s, _ := service(t, "a:100 b:100")
 			at := s.Attempts(tt.method)
-			first := at.First()
+			first := at.First().To
 			move := at.Next(tt.f)
 			got := move.Kind.Answer().Error
 			switch {
@@ -68,7 +68,7 @@ func TestNextReusedOnce(t *testing.T) {
 	s, _ := service(t, "a:100 b:100")
 	at := s.Attempts("GET")
 	dead := Failure{Kind: Terminated, Written: true, Reused: true, BodyKept: true}
-	first := at.First()
+	first := at.First().To
 	if m := at.Next(dead); m.To != first || !m.Fresh {
 		t.Fatalf("first: %+v, want the same upstream, fresh", m)
 	}
@@ -83,7 +83,7 @@ func TestNextReusedOnce(t *testing.T) {
 func TestNextNotToWhatLeft(t *testing.T) {
 	s, ms := service(t, "a:100 b:100")
 	at := s.Attempts("GET")
-	first := at.First()
+	first := at.First().To
 	first.SetState(Draining)
 	m := at.Next(Failure{Kind: Terminated, Written: true, Reused: true, BodyKept: true})
 	if m.To == nil || m.To == first {
@@ -100,7 +100,7 @@ func TestNextNotToWhatLeft(t *testing.T) {
 func TestNoEndpoint(t *testing.T) {
 	s, _ := service(t, "a:100/draining")
 	at := s.Attempts("GET")
-	if u := at.First(); u != nil || at.Tries() != 0 {
+	if u := at.First().To; u != nil || at.Tries() != 0 {
 		t.Errorf("First: %v after %d tries, want nil", u, at.Tries())
 	}
 }
@@ -117,7 +117,7 @@ func TestAttemptsEnd(t *testing.T) {
 		at := NewService("web", new(Stats), ms).Attempts(method)
 		asked := make(map[*Upstream]int)
 		written, freshed := 0, 0
-		for u := at.First(); u != nil; {
+		for u := at.First().To; u != nil; {
 			asked[u]++
 			f := Failure{
 				Kind:    Kind(rapid.IntRange(int(NotReady), int(numKinds)-1).Draw(t, "kind")),
@@ -157,5 +157,28 @@ func TestAnswers(t *testing.T) {
 	}
 	if got, want := Refused.Answer().ProxyStatus(), `muster; error=connection_refused; details="The endpoint refused the connection."`; got != want {
 		t.Errorf("ProxyStatus: %s, want %s", got, want)
+	}
+}
+
+// Where nobody is left to ask, a newer table may know somebody: what was tried
+// and sent before counts on.
+func TestRenew(t *testing.T) {
+	old, ups := service(t, "a:100")
+	at := old.Attempts("GET")
+	first := at.First()
+	if first.To != ups[0].Upstream {
+		t.Fatalf("First: %v, want a", first.To)
+	}
+	m := at.Next(Failure{Kind: Refused, BodyKept: true})
+	if m.To != nil || !m.Exhausted {
+		t.Fatalf("the only one refused: %+v, want exhausted", m)
+	}
+	newer := NewService("web", new(Stats), []Member{ups[0], {NewUpstream("web", "b", "b:1", ""), 100}})
+	if m = at.Renew(newer, m.Kind); m.To == nil || m.To.ID != "b" || at.Tries() != 2 {
+		t.Errorf("in a newer table: %+v after %d tries, want b after 2", m, at.Tries())
+	}
+	m = at.Next(Failure{Kind: Silent, Written: true, BodyKept: true})
+	if m.To != nil || m.Exhausted {
+		t.Errorf("silence is not repeated: %+v, want no other and not exhausted", m)
 	}
 }

@@ -170,7 +170,7 @@ func TestPickAllocs(t *testing.T) {
 		s, _ := service(t, text)
 		if n := testing.AllocsPerRun(1000, func() {
 			at := s.Attempts("GET")
-			u := at.First()
+			u := at.First().To
 			u.Begin()
 			at.Next(Failure{Kind: Refused, BodyKept: true})
 			u.End(1000, false)

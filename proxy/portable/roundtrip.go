@@ -28,8 +28,12 @@ func (f failure) Error() string { return f.kind.Answer().Reason }
 // balance says so.
 func (e *Engine) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r.Context())
-	move := balance.Move{To: x.attempts.First(), Kind: balance.NoEndpoint}
+	move := x.attempts.First()
 	for {
+		if move.To == nil && move.Exhausted && x.renew(r) {
+			// The table was swapped meanwhile: who left may have a successor.
+			move = x.attempts.Renew(x.service, move.Kind)
+		}
 		if move.To == nil {
 			return nil, failure{move.Kind}
 		}
@@ -43,6 +47,18 @@ func (e *Engine) RoundTrip(r *http.Request) (*http.Response, error) {
 		x.release(f.Kind.OfEndpoint())
 		move = x.attempts.Next(f)
 	}
+}
+
+// renew takes the exchange's service from the newest table, and reports whether
+// that is another one than before.
+func (x *exchange) renew(r *http.Request) bool {
+	newest := x.engine.Table.Load()
+	service := newest.Match(r.Host, rawPath(r))
+	if service == nil || service == x.service || service.Name != x.service.Name {
+		return false
+	}
+	x.service = service
+	return true
 }
 
 // send makes one attempt.
@@ -134,6 +150,7 @@ func (t *try) request(r *http.Request, x *exchange, scheme, addr string) *http.R
 	})
 	t.timer.Stop()
 	out := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:              t.getConn,
 		GotConn:              t.gotConn,
 		WroteRequest:         t.wroteRequest,
 		GotFirstResponseByte: t.firstByte,
@@ -147,6 +164,14 @@ func (t *try) request(r *http.Request, x *exchange, scheme, addr string) *http.R
 		out.Body = t.sent
 	}
 	return out
+}
+
+// getConn begins the search for a connection, and begins it again where a
+// transport could write nothing to the first.
+func (t *try) getConn(string) {
+	if !t.wrote() {
+		t.carrier.Store(nil)
+	}
 }
 
 // gotConn notes what carries the attempt. A transport that calls it again wants
