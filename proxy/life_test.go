@@ -227,13 +227,13 @@ func TestEndpointKilled(t *testing.T) {
 			return res
 		})
 	}
-	for range 3 {
+	for range 2 {
 		for _, victim := range []**testserver.Origin{&a, &b} {
 			at := sent.Load()
-			await(t, "200 requests", func() bool { return sent.Load() > at+200 })
+			await(t, "150 requests", func() bool { return sent.Load() > at+150 })
 			(*victim).Close()
 			at = sent.Load()
-			await(t, "200 requests", func() bool { return sent.Load() > at+200 })
+			await(t, "150 requests", func() bool { return sent.Load() > at+150 })
 			*victim = testserver.NewAt(t, (*victim).Name, (*victim).Addr)
 			all = append(all, *victim)
 		}
