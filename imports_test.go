@@ -34,6 +34,7 @@ var rules = []rule{
 	{"muster/proxy/balance", false, []string{"net/http", "net/http/...", "github.com/valyala/...", "muster/proxy", "muster/proxy/portable"}, "both drivers share it: no sockets, no types of an HTTP library"},
 	{"muster/proxy/portable", true, []string{"muster/proxy", "muster/catalog", "github.com/valyala/..."}, "a driver imports balance and nothing above it"},
 	{"muster/config", false, []string{"go.etcd.io/...", "muster/template", "muster/admin", "muster/discovery"}, "a plan is made of a file, flags and a snapshot"},
+	{"muster/admin", true, []string{"muster/catalog", "muster/backends/..."}, "it shows what proxy and discovery say of themselves"},
 	{"muster/admin", false, []string{"go.etcd.io/...", "muster/config", "muster/template", "muster/sidekick"}, "it shows what it is given by small interfaces"},
 	{"muster/cmd/sidekick", false, []string{"muster/proxy/...", "muster/template", "muster/config", "muster/backends/open", "muster/discovery", "github.com/valyala/...", "github.com/prometheus/client_golang/..."}, "the announcer stays slim"},
 	{"muster/cmd/confd", false, []string{"muster/proxy/...", "muster/sidekick", "muster/discovery", "muster/config"}, "confd renders templates and nothing else"},
@@ -49,7 +50,7 @@ var oneHome = []struct {
 	{"github.com/valyala/fasthttp", []string{"muster/proxy", "muster/cmd/muster"}, "probes and echo; the request path is ours"},
 	{"muster/backends/etcd", []string{"muster/backends/open", "muster/cmd/...", "muster/internal/..."}, "only open, cmd and tests name a store"},
 	{"github.com/BurntSushi/toml", []string{"muster/config", "muster/template", "muster/backends/file", "muster/cmd/internal/confd"}, "files are read where their meaning is known"},
-	{"os/signal", []string{"muster/cmd/...", "muster/internal/..."}, "only commands handle signals"},
+	{"os/signal", []string{"muster/cmd/...", "muster/internal/...", "muster/examples/..."}, "only commands handle signals"},
 	{"flag", []string{"muster/cmd/...", "muster/internal/..."}, "only commands read flags"},
 }
 
