@@ -278,8 +278,10 @@ func TestParseRoute(t *testing.T) {
 }
 
 func TestMetadataRoundTrip(t *testing.T) {
-	a := catalog.Announcement{V: 1, Addr: "h:1", Weight: 0, Zone: "a", Tags: []string{"x"}, Labels: map[string]string{"k": "v"},
-		Routes: []string{"example.com/"}, Health: &catalog.Health{HTTP: "/healthz", Interval: catalog.Duration(2e9)}, State: catalog.Draining, Host: "node"}
+	a := catalog.Announcement{
+		V: 1, Addr: "h:1", Weight: 0, Zone: "a", Tags: []string{"x"}, Labels: map[string]string{"k": "v"},
+		Routes: []string{"example.com/"}, Health: &catalog.Health{HTTP: "/healthz", Interval: catalog.Duration(2e9)}, State: catalog.Draining, Host: "node",
+	}
 	got, err := catalog.ParseMetadata(a.Metadata())
 	if err != nil {
 		t.Fatal(err)
