@@ -68,13 +68,14 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 	err := s.cfg.Lease.Write(attempt, put, del)
 	if err != nil {
 		s.written = unknown // the store may have done it all the same
+		s.countWrite(err)
 		if ctx.Err() != nil {
 			return false
 		}
 		s.attempts++
 		if attempt.Err() == nil && !s.refused {
 			s.refused = true
-			s.log.Warn("the store refuses, trying on", "key", s.keys.plain, "err", err)
+			s.log.Warn("the store refuses, trying on", "key", s.keys.plain, "reason", s.reason, "err", err)
 		}
 		s.note(func(st *Status) { st.Trouble = err.Error() })
 		return false
@@ -83,6 +84,7 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 		s.log.Info("the store refuses no more", "key", s.keys.plain, "attempts", s.attempts)
 	}
 	s.attempts, s.refused = 0, false
+	s.countWrite(nil)
 	s.written = s.wish
 	switch s.written {
 	case announced:
@@ -98,6 +100,16 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 	}
 	s.note(func(st *Status) { st.Trouble, st.Announced = "", s.written == announced })
 	return true
+}
+
+func (s *Sidekick) countWrite(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.counts.WriteErrors++
+		return
+	}
+	s.counts.Writes++
 }
 
 // backoff is the time before the next attempt. Half of it is chance, so that
@@ -129,6 +141,16 @@ const (
 	forgetLimit   = 2 * time.Second
 	revokeLimit   = 2 * time.Second
 )
+
+// LeaveLimit is how long leaving may take, at most: what it waits for the store,
+// the drain, and the app, if it is the sidekick's.
+func (s *Sidekick) LeaveLimit() time.Duration {
+	limit := withdrawLimit + s.cfg.Drain + forgetLimit + revokeLimit
+	if s.app != nil {
+		limit += s.cfg.StopTimeout + time.Second
+	}
+	return limit
+}
 
 // leave takes the announcement back and ends the app. Where the app still runs
 // it drains first.

@@ -13,7 +13,9 @@ import (
 // An app is the process that the sidekick runs beside itself, and the process
 // group it leads.
 type app struct {
-	cmd  *exec.Cmd
+	cmd      *exec.Cmd
+	children *children
+
 	done chan struct{} // closed when it has ended; err is then set
 	err  error         // nil: exit code 0
 
@@ -35,7 +37,7 @@ func (a *app) start() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.cmd.Start(); err != nil {
+	if err := a.children.start(a.cmd); err != nil {
 		return fmt.Errorf("start %q: %w", a.cmd.Path, err)
 	}
 	a.started = true
@@ -44,7 +46,7 @@ func (a *app) start() error {
 
 // wait returns when the process has ended.
 func (a *app) wait() {
-	err := a.cmd.Wait()
+	err := a.children.wait(a.cmd)
 	if state := a.cmd.ProcessState; state != nil && !state.Success() {
 		err = &exec.ExitError{ProcessState: state}
 	} else if errors.Is(err, exec.ErrWaitDelay) {

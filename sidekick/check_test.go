@@ -2,6 +2,7 @@ package sidekick
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -22,6 +23,13 @@ func TestChecks(t *testing.T) {
 		code, _ := strconv.Atoi(r.PathValue("code"))
 		w.Header().Set("Location", "/status/500") // must not be followed
 		w.WriteHeader(code)
+	})
+	mux.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == "example.com" {
+			fmt.Fprint(w, "this is ", r.Host)
+			return
+		}
+		fmt.Fprint(w, "hello, all is well")
 	})
 	hung := make(chan struct{})
 	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) { <-hung })
@@ -53,13 +61,25 @@ func TestChecks(t *testing.T) {
 		{"https:/status/200", https, ""},
 		{"https:/status/500", https, "got status 500"},
 		{"https:/status/200", http, "server gave HTTP response to HTTPS client"},
+		{"http:/status/200 status=200", http, ""},
+		{"http:/status/204 status=200-203,205", http, "got status 204: want 200-203,205"},
+		{"http:/status/205 status=200-203,205", http, ""},
+		{"http:/status/302 status=200-299", http, "got status 302: want 200-299"},
+		{"http:/hello body=well", http, ""},
+		{`http:/hello body="all is well"`, http, ""},
+		{"http:/hello body=ill", http, `a body of 18 bytes that begins with "hello, all is well": want "ill" in it`},
+		{"http:/hello status=200 body=hello host=example.com", http, `want "hello" in it`},
+		{"http:/hello status=200 body=example.com host=example.com", http, ""},
+		{"https:/hello body=example.com host=example.com", https, ""},
+		{"https:/status/200 tls=verify", https, "certificate signed by unknown authority"},
 		{"exec:true", "", ""},
 		{"exec:exit 3", "", "exit status 3"},
-		{"exec:echo first; echo the reason; exit 1", "", `exit status 1: "the reason"`},
+		{"exec:echo first; echo the reason; exit 1", "", `exit status 1: "first\nthe reason"`},
+		{"exec:echo so far; sleep 1000", "", `no answer within 200ms: "so far"`},
 		{"exec:sleep 1000", "", "no answer within 200ms"},
 		{"exec:sleep 1000 & wait", "", "no answer within 200ms"},
 	} {
-		c, err := parseCheck(tt.spec, tt.addr)
+		c, err := parseCheck(tt.spec, scene{addr: tt.addr, children: newChildren()})
 		if err != nil {
 			t.Errorf("parseCheck(%q): %v", tt.spec, err)
 			continue
@@ -68,7 +88,7 @@ func TestChecks(t *testing.T) {
 		if strings.HasPrefix(tt.want, "no answer") {
 			timeout = 200 * time.Millisecond
 		}
-		err = runChecks(t.Context(), []check{c}, timeout)
+		_, err = runChecks(t.Context(), []check{c}, timeout)
 		switch {
 		case tt.want == "" && err != nil:
 			t.Errorf("check %q of %q: %v", tt.spec, tt.addr, err)
@@ -88,8 +108,8 @@ func closedAddr(t *testing.T) string {
 }
 
 func TestEveryCheckHasToPass(t *testing.T) {
-	pass, _ := parseCheck("exec:true", "")
-	fail, _ := parseCheck("exec:false", "")
+	pass, _ := parseCheck("exec:true", scene{children: newChildren()})
+	fail, _ := parseCheck("exec:false", scene{children: newChildren()})
 	for _, tt := range []struct {
 		checks []check
 		want   bool
@@ -98,7 +118,7 @@ func TestEveryCheckHasToPass(t *testing.T) {
 		{[]check{pass, fail}, false},
 		{[]check{fail, pass}, false},
 	} {
-		if err := runChecks(t.Context(), tt.checks, 30*time.Second); (err == nil) != tt.want {
+		if _, err := runChecks(t.Context(), tt.checks, 30*time.Second); (err == nil) != tt.want {
 			t.Errorf("%q and %q: got %v: want pass %v", tt.checks[0].spec, tt.checks[1].spec, err, tt.want)
 		}
 	}
@@ -111,7 +131,7 @@ func TestNothingOfAnExecCheckOutlivesIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
-			c, err := parseCheck("exec:"+strings.ReplaceAll(command, "%", file), "")
+			c, err := parseCheck("exec:"+strings.ReplaceAll(command, "%", file), scene{children: newChildren()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,17 +184,21 @@ func TestTailKeepsTheLastBytes(t *testing.T) {
 		_, _ = out.Write([]byte("0123456789\n"))
 	}
 	_, _ = out.Write([]byte("end\n\n"))
-	if got := out.lastLine(); got != "end" || out.buf.Len() > 10 {
-		t.Errorf("got last line %q of %d bytes: want end, of 10 at most", got, out.buf.Len())
+	if got := out.String(); got != "6789\nend" {
+		t.Errorf("got %q: want the last 10 bytes without the space around", got)
+	}
+	_, _ = out.Write([]byte("\u20ac12345678"))
+	if got := out.String(); got != "12345678" {
+		t.Errorf("got %q: want no part of a character", got)
 	}
 }
 
 func FuzzParseCheck(f *testing.F) {
-	for _, spec := range []string{"tcp:", "http:/healthz", "https:/", "exec:true", "none", "http://x/", "grpc:x", ""} {
+	for _, spec := range []string{"tcp:", "http:/healthz", "https:/", "exec:true", "none", "http://x/", "grpc:x", "", "http:/a status=200-299,304 body=\"a b\" host=x", "https:/ tls=verify", "heartbeat:10s", "systemd:a.service", "docker:web"} {
 		f.Add(spec)
 	}
 	f.Fuzz(func(t *testing.T, spec string) {
-		c, err := parseCheck(spec, "127.0.0.1:1")
+		c, err := parseCheck(spec, scene{addr: "127.0.0.1:1", docker: "unix:///x"})
 		if (err == nil) != (c.run != nil) || err == nil && c.spec != spec {
 			t.Errorf("parseCheck(%q): got check %q, error %v", spec, c.spec, err)
 		}

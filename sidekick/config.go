@@ -25,11 +25,20 @@ type Config struct {
 	Addr    string // HOST:PORT at which others reach the app
 	Prefix  string // where services are announced; [catalog.DefaultPrefix] where empty
 
-	// Checks are the specs of the checks, which all have to pass: tcp: (connect
-	// to Addr), http:/PATH or https:/PATH (GET it there: 200 to 399), exec:COMMAND
-	// (exit code 0 by sh -c). Empty means tcp:. The one spec none means that the
-	// app is always taken to be up.
+	// Checks are the specs of the checks, which all have to pass. Empty means
+	// tcp:. The one spec none means that the app is always taken to be up.
+	//
+	//	tcp:               Addr takes a connection
+	//	http:/PATH         a GET there answers 200 to 399; https: too. Fields behind
+	//	                   the path ask for more: status=200-299,304 body=TEXT
+	//	                   host=NAME tls=verify
+	//	grpc:SERVICE       grpc.health.v1 says SERVING; no SERVICE means the server
+	//	exec:COMMAND       exit code 0 by sh -c
+	//	heartbeat:TIME     [Sidekick.Beat] was called within TIME
+	//	systemd:UNIT       the unit is active
+	//	docker:CONTAINER   the container runs and, if it has a HEALTHCHECK, is healthy
 	Checks      []string
+	DockerHost  string        // of docker: checks; unix:///var/run/docker.sock
 	Interval    time.Duration // between two checks; 2s. Up to the first verdict it is 250ms at most
 	Timeout     time.Duration // of one check; 1s
 	Rise        int           // passes in a row until it is announced; 2
@@ -52,7 +61,8 @@ type Config struct {
 	StopTimeout time.Duration // from SIGTERM to SIGKILL of App; 10s, negative: SIGKILL at once
 
 	Lease Lease
-	Log   *slog.Logger // nil: no log
+	TTL   time.Duration // in which the Lease comes round at least once, see [Sidekick.Stuck]; 15s
+	Log   *slog.Logger  // nil: no log
 
 	// Notify, if it is set, is called after each change of the Status, one call
 	// at a time. Run waits for it.
@@ -67,6 +77,8 @@ func (c Config) withDefaults() Config {
 	if len(c.Checks) == 0 {
 		c.Checks = []string{"tcp:"}
 	}
+	c.DockerHost = cmp.Or(c.DockerHost, "unix:///var/run/docker.sock")
+	c.TTL = cmp.Or(c.TTL, 15*time.Second)
 	c.Interval = cmp.Or(c.Interval, 2*time.Second)
 	c.Timeout = cmp.Or(c.Timeout, time.Second)
 	c.Rise = cmp.Or(c.Rise, 2)
@@ -83,7 +95,7 @@ func (c Config) withDefaults() Config {
 const maxMetadata = 64 << 10
 
 // check returns one error for all that is wrong with c, and its checks.
-func (c Config) check() (checks []check, err error) {
+func (c Config) check(at scene) (checks []check, err error) {
 	var errs []error
 	wrong := func(err error) {
 		if err != nil {
@@ -104,7 +116,7 @@ func (c Config) check() (checks []check, err error) {
 		wrong(errors.New(`check "none": want it alone`))
 	default:
 		for _, spec := range c.Checks {
-			parsed, err := parseCheck(spec, c.Addr)
+			parsed, err := parseCheck(spec, at)
 			wrong(err)
 			checks = append(checks, parsed)
 		}
@@ -157,15 +169,15 @@ func (c Config) announcement() catalog.Announcement {
 	}
 }
 
-// declared is how a balancer can probe the app: as the first http: check does,
-// or else tcp:. The other checks can't be made from outside.
+// declared is how a balancer can probe the app: as the first http: check does
+// that it can make too, or else tcp:. The others can't be made from outside.
 func (c Config) declared() *catalog.Health {
 	h := catalog.Health{
 		Interval: catalog.Duration(c.Interval), Timeout: catalog.Duration(c.Timeout),
 		Rise: c.Rise, Fall: c.Fall,
 	}
 	for _, spec := range c.Checks {
-		if path, ok := strings.CutPrefix(spec, "http:"); ok {
+		if path, ok := declaredPath(spec); ok {
 			h.HTTP = path
 			return &h
 		}

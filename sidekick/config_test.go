@@ -24,7 +24,7 @@ func (noLease) ID() int64                                            { return 0 
 
 func TestNewSaysAllThatIsWrong(t *testing.T) {
 	_, err := New(Config{
-		Service: "a/b", ID: "c d", Addr: ":8080", Prefix: "/", Checks: []string{"grpc:x", "http:healthz"},
+		Service: "a/b", ID: "c d", Addr: ":8080", Prefix: "/", Checks: []string{"ping:x", "http:healthz"},
 		Rise: -1, Weight: 70000, Routes: []string{"example.com"},
 	})
 	if err == nil {
@@ -35,7 +35,7 @@ func TestNewSaysAllThatIsWrong(t *testing.T) {
 		`id "c d": want`,
 		`addr ":8080": want a host too`,
 		`prefix "/": want`,
-		`check "grpc:x": want tcp:, http:/PATH, https:/PATH, exec:COMMAND or none`,
+		`check "ping:x": want tcp:, http:/PATH or https:/PATH [status=200-399]`,
 		`check "http:healthz": want http:/PATH`,
 		`rise and fall: want none that is negative`,
 		`weight 70000: want 0 to 65535`,
@@ -101,6 +101,11 @@ func TestDeclaredCheck(t *testing.T) {
 		{[]string{"http:/a", "http:/b"}, &catalog.Health{HTTP: "/a"}},
 		{[]string{"exec:true", "http:/a"}, &catalog.Health{HTTP: "/a"}},
 		{[]string{"https:/a"}, nil},
+		{[]string{"http:/a body=ok"}, &catalog.Health{HTTP: "/a"}},
+		{[]string{"http:/a status=200"}, nil},
+		{[]string{"http:/a host=x", "http:/b", "tcp:"}, &catalog.Health{HTTP: "/b"}},
+		{[]string{"http:/a host=x", "tcp:"}, &catalog.Health{TCP: true}},
+		{[]string{"grpc:", "heartbeat:1s", "systemd:a", "docker:a"}, nil},
 		{[]string{"exec:true"}, nil},
 		{[]string{"none"}, nil},
 	} {

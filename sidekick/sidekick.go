@@ -14,13 +14,15 @@
 package sidekick
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/backends"
@@ -62,6 +64,14 @@ type Status struct {
 	Trouble   string // why the store has not what it should have; empty: it has
 }
 
+// String is the status in one line, for people.
+func (st Status) String() string {
+	if why := cmp.Or(st.Trouble, st.Reason); why != "" {
+		return st.State + ": " + strings.ReplaceAll(why, "\n", " ")
+	}
+	return st.State
+}
+
 // A Sidekick announces one app. [New] makes one.
 type Sidekick struct {
 	cfg    Config
@@ -71,6 +81,13 @@ type Sidekick struct {
 	app    *app         // nil: not ours
 	news   chan finding // from the checks: the newest, if it was not taken yet
 
+	children *children
+	beats    beats
+
+	checking, serving pulse                     // of the two loops
+	began             atomic.Pointer[time.Time] // Run
+	leaving           atomic.Bool
+
 	// Run's own.
 	wish, written wish
 	reason        string // of the wish, for the log
@@ -78,35 +95,32 @@ type Sidekick struct {
 	attempts      int    // that failed since the last Txn that did not
 	refused       bool   // and it was logged that the store refuses
 
-	mu     sync.Mutex // guards status
-	status Status
-}
-
-// A finding is a new health and what the last check said.
-type finding struct {
-	health  health
-	err     error
-	current context.Context // ends when there is a newer finding: outdate
-	outdate context.CancelFunc
+	mu      sync.Mutex // guards what follows
+	status  Status
+	results []result // of the last round
+	rise    int      // that is needed now
+	counts  Counts
 }
 
 // New checks c and returns one error for all that is wrong with it.
 func New(c Config) (*Sidekick, error) {
 	c = c.withDefaults()
-	checks, err := c.check()
+	s := &Sidekick{
+		cfg:      c,
+		log:      c.Log.With("service", c.Service, "endpoint", c.ID),
+		keys:     newKeys(c),
+		news:     make(chan finding, 1),
+		children: newChildren(),
+		status:   Status{State: Starting, Since: time.Now()},
+		rise:     c.Rise,
+	}
+	var err error
+	s.checks, err = c.check(scene{addr: c.Addr, docker: c.DockerHost, children: s.children, beats: &s.beats})
 	if err != nil {
 		return nil, err
 	}
-	s := &Sidekick{
-		cfg:    c,
-		log:    c.Log.With("service", c.Service, "endpoint", c.ID),
-		checks: checks,
-		keys:   newKeys(c),
-		news:   make(chan finding, 1),
-		status: Status{State: Starting, Since: time.Now()},
-	}
 	if c.App != nil {
-		s.app = &app{cmd: c.App, done: make(chan struct{})}
+		s.app = &app{cmd: c.App, children: s.children, done: make(chan struct{})}
 	}
 	return s, nil
 }
@@ -119,6 +133,8 @@ func (s *Sidekick) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	now := time.Now()
+	s.began.Store(&now)
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	var wg sync.WaitGroup
@@ -138,6 +154,7 @@ func (s *Sidekick) Run(ctx context.Context) error {
 	wg.Go(func() { s.check(serving) })
 
 	s.serve(serving)
+	s.leaving.Store(true)
 	s.leave(leasing)
 	release()
 	wg.Wait()
@@ -174,81 +191,56 @@ func (s *Sidekick) Kill() {
 	}
 }
 
-// check tells Run of each new health until ctx ends.
-func (s *Sidekick) check(ctx context.Context) {
-	if len(s.checks) == 0 {
-		s.news <- finding{health: passing, current: ctx}
-		return
-	}
-	last := finding{outdate: func() {}}
-	defer func() { last.outdate() }()
-	v := verdict{rise: s.cfg.Rise, fall: s.cfg.Fall, startPeriod: s.cfg.StartPeriod}
-	began := time.Now()
-	for {
-		err := runChecks(ctx, s.checks, s.cfg.Timeout)
-		if ctx.Err() != nil {
-			return
-		}
-		if v.add(err == nil, time.Since(began)) {
-			last.outdate()
-			last = finding{health: v.health, err: err}
-			last.current, last.outdate = context.WithCancel(ctx)
-			select {
-			case <-s.news:
-			default:
-			}
-			s.news <- last
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(s.pause(v.health)):
-		}
-	}
-}
-
-// pause is the time between two checks. Jitter of 10 % keeps sidekicks that
-// started together from checking together.
-func (s *Sidekick) pause(h health) time.Duration {
-	interval := s.cfg.Interval
-	if h == undecided {
-		interval = min(interval, 250*time.Millisecond)
-	}
-	return time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64()))
-}
-
 // serve makes the store have what the checks say until ctx ends.
 func (s *Sidekick) serve(ctx context.Context) {
 	var retry <-chan time.Time
 	current := ctx
+	defer s.serving.end()
 	for {
+		s.serving.end()
+		fresh := false // a new health, of which nothing was logged yet
 		select {
 		case <-ctx.Done():
 			return
 		case f := <-s.news:
+			s.serving.begin()
 			s.take(f)
-			current = f.current
+			current, fresh = f.current, true
 		case <-s.cfg.Lease.Lost():
-			if s.wish == announced && s.written != absent {
-				s.written, s.reason = unknown, "lease lost"
-			}
+			s.serving.begin()
+			s.lost()
 		case <-retry:
+			s.serving.begin()
 		}
 		retry = nil
 		if !s.converge(current) {
+			if fresh && !s.refused && current.Err() == nil {
+				s.log.Warn("the store does not have it yet", "state", s.Status().State, "reason", s.reason)
+			}
 			retry = time.After(s.backoff())
 		}
 	}
+}
+
+// lost has everything written again that was under the old lease.
+func (s *Sidekick) lost() {
+	if s.wish != announced || s.written == absent {
+		return
+	}
+	s.written, s.reason = unknown, "lease lost"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts.LeasesLost++
 }
 
 // take turns what the checks found into a wish.
 func (s *Sidekick) take(f finding) {
 	switch f.health {
 	case passing:
-		s.wish, s.reason = announced, "check passes"
+		s.wish, s.reason = announced, f.reason
 		s.note(func(st *Status) { st.State, st.Reason = Up, "" })
 	case failing:
-		s.wish, s.reason = absent, f.err.Error()
+		s.wish, s.reason = absent, f.reason
 		s.note(func(st *Status) { st.State, st.Reason = Failing, s.reason })
 		if s.written == absent {
 			s.log.Warn("not announced", "reason", s.reason)

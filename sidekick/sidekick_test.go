@@ -25,12 +25,13 @@ import (
 type app struct {
 	addr           string
 	failing        atomic.Bool
-	passes, failed atomic.Int64 // since it was switched
-	hook           func()       // called before each answer
+	passes, failed atomic.Int64           // since it was switched
+	hook           atomic.Pointer[func()] // called before each answer
 }
 
 func newApp(t *testing.T, failing bool) *app {
-	a := &app{hook: func() {}}
+	a := new(app)
+	a.before(func() {})
 	a.failing.Store(failing)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/healthz" || r.Host != a.addr {
@@ -38,17 +39,19 @@ func newApp(t *testing.T, failing bool) *app {
 		}
 		if a.failing.Load() {
 			a.failed.Add(1)
-			a.hook()
+			(*a.hook.Load())()
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		a.passes.Add(1)
-		a.hook()
+		(*a.hook.Load())()
 	}))
 	t.Cleanup(srv.Close)
 	a.addr = srv.Listener.Addr().String()
 	return a
 }
+
+func (a *app) before(hook func()) { a.hook.Store(&hook) }
 
 func (a *app) set(failing bool) {
 	a.passes.Store(0)
@@ -73,7 +76,7 @@ func TestAnnouncesWhileTheCheckPasses(t *testing.T) {
 			t.Error("announced after 2 passes: want rise, 3")
 		}
 	}
-	a.hook = announcedEarly
+	a.before(announcedEarly)
 	c := a.config()
 	c.Rise, c.Fall = 3, 4
 	c.Routes, c.Zone = []string{"example.com/"}, "a"
@@ -97,11 +100,11 @@ func TestAnnouncesWhileTheCheckPasses(t *testing.T) {
 		t.Errorf("status: got %+v: want up", st)
 	}
 
-	a.hook = func() {
+	a.before(func() {
 		if a.failed.Load() <= 4 && a.failing.Load() && l.keys() != 2 {
 			t.Errorf("withdrawn before %d failures: want fall, 4", a.failed.Load())
 		}
-	}
+	})
 	poll(t, "the announcement in the status", func() bool { return r.Status().Announced })
 	a.set(true)
 	l.want("delete "+meta, "delete "+plain)
@@ -113,7 +116,7 @@ func TestAnnouncesWhileTheCheckPasses(t *testing.T) {
 		t.Errorf("status: got %+v: want failing, with the reason", st)
 	}
 
-	a.hook = announcedEarly
+	a.before(announcedEarly)
 	a.set(false)
 	if _, again := l.want("put "+meta+" …", "put "+plain+" "+a.addr); again != lease {
 		t.Errorf("announced again under lease %x: want %x, which is alive", again, lease)
@@ -324,6 +327,28 @@ func TestWaitsForAStoreThatIsAway(t *testing.T) {
 		if n := r.log.count(line); n != want {
 			t.Errorf("got %d lines with %q: want %d", n, line, want)
 		}
+	}
+}
+
+func TestAChangeOfTheHealthIsLoggedWhileTheStoreIsAway(t *testing.T) {
+	l := newLab(t)
+	a := newApp(t, false)
+	r := l.run(a.config())
+	r.log.waitFor(t, "msg=announced")
+	l.etcd.Kill()
+	a.set(true)
+	r.log.waitFor(t, "the store does not have it yet")
+	want := `msg="the store does not have it yet" service=web endpoint=1 state=failing reason="check \"http:/healthz\": got status 503`
+	if n := r.log.count(want); n != 1 {
+		t.Errorf("got %d lines with %s: want 1", n, want)
+	}
+	a.set(false)
+	r.log.waitFor(t, "state=up")
+	if n := r.log.count("the store does not have it yet"); n != 2 {
+		t.Errorf("got %d lines of 2 changes: want one each", n)
+	}
+	if c := r.Report().Counts; c.Ups != 2 || c.Failings != 1 {
+		t.Errorf("got %+v: want 2 changes to up and 1 to failing", c)
 	}
 }
 

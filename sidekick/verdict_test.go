@@ -66,15 +66,15 @@ func TestChecksComeFastUntilTheFirstVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "--++"}
 		s := &Sidekick{
-			cfg:    Config{}.withDefaults(),
+			cfg:    Config{Lease: noLease{}}.withDefaults(),
 			checks: []check{sc.check()},
 			news:   make(chan finding, 1),
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		s.check(ctx)
-		if f := <-s.news; f.health != passing || f.err != nil {
-			t.Errorf("got health %v, error %v: want passing", f.health, f.err)
+		if f := <-s.news; f.health != passing || f.reason != "check passes" {
+			t.Errorf("got health %v, reason %q: want passing", f.health, f.reason)
 		}
 		for i, at := range sc.at[1:] {
 			pause, want := at-sc.at[i], 2*time.Second
@@ -95,7 +95,7 @@ func TestANewerFindingReplacesTheOlder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "++---"}
 		s := &Sidekick{
-			cfg:    Config{}.withDefaults(),
+			cfg:    Config{Lease: noLease{}}.withDefaults(),
 			checks: []check{sc.check()},
 			news:   make(chan finding, 1),
 		}
@@ -103,8 +103,8 @@ func TestANewerFindingReplacesTheOlder(t *testing.T) {
 		defer cancel()
 		s.check(ctx) // nobody takes
 		f := <-s.news
-		if f.health != failing || f.err == nil || !strings.Contains(f.err.Error(), `check "script:": as written`) {
-			t.Errorf("got health %v, error %v: want failing, and the check's own error", f.health, f.err)
+		if f.health != failing || f.reason != `check "script:": as written` {
+			t.Errorf("got health %v, reason %q: want failing, and the check's own error", f.health, f.reason)
 		}
 	})
 }
@@ -113,7 +113,7 @@ func TestAFindingIsCurrentUntilTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "++---"}
 		s := &Sidekick{
-			cfg:    Config{}.withDefaults(),
+			cfg:    Config{Lease: noLease{}}.withDefaults(),
 			checks: []check{sc.check()},
 			news:   make(chan finding, 1),
 		}
