@@ -78,8 +78,7 @@ func TestApply(t *testing.T) {
 
 // A sidekick that leaves deletes the value and says draining in the metadata.
 func TestLeaving(t *testing.T) {
-	s := catalog.New("").Apply(put("//x", ""))
-	s = catalog.New("/services").Apply(put("/services/web/a", "h:1", "/services.meta/web/a", `{"addr":"h:1","state":"up","routes":["/x"]}`))
+	s := catalog.New("/services").Apply(put("/services/web/a", "h:1", "/services.meta/web/a", `{"addr":"h:1","state":"up","routes":["/x"]}`))
 	s = s.Apply(backends.Change{Revision: 5, Deleted: []string{"/services/web/a"}, Put: []backends.KV{{Key: "/services.meta/web/a", Value: `{"addr":"h:1","state":"draining"}`}}})
 	want(t, "leaving", addrs(s, "web"), []string{"a=h:1 draining"})
 	s = s.Apply(backends.Change{Revision: 6, Deleted: []string{"/services.meta/web/a"}})

@@ -130,10 +130,7 @@ func (s *Snapshot) split(key string) (name, id string, meta, ok bool) {
 	return name, id, meta, ok
 }
 
-// place is where one service and one ID stand in a Change.
-type place struct{ name, id string }
-
-// An edit is what a Change does to one place; a nil key is left as it is.
+// An edit is what a Change does to one ID of a service; a nil key is left as it is.
 type edit struct{ plain, meta *backends.KV }
 
 // Apply returns the snapshot after c.
