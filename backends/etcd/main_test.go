@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"muster/backends/etcd"
 	"muster/internal/etcdtest"
@@ -119,3 +120,6 @@ func openOnly(t testing.TB, url string) *etcd.Store {
 	}
 	return s
 }
+
+// quiet is for clients of etcd's own.
+var quiet = zap.NewNop()

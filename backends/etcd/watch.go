@@ -48,6 +48,7 @@ type watch struct {
 
 	at       int   // the member to use
 	narrow   bool  // see spans
+	exact    bool  // the spans are what they are
 	started  bool  // the first Full was yielded
 	place    place // where we are
 	answered bool  // something came on the stream
@@ -136,6 +137,9 @@ func (w *watch) connect(ctx context.Context, m *member) (s *stream, full *backen
 // denied reports whether a narrower choice of ranges may help a user who is not
 // allowed to read these.
 func (w *watch) denied(err error) bool {
+	if w.exact {
+		return false
+	}
 	if e, ok := errors.AsType[*canceledError](err); ok {
 		if !strings.Contains(e.reason, "permission denied") {
 			return false

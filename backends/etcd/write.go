@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -32,14 +33,20 @@ func (e *ConflictError) Error() string {
 }
 
 // Write puts and deletes keys in one transaction, at most 128 of them. A key is
-// put only if it is absent, hangs on this lease (or one that Run had before), or
-// has the value to be written and no lease; with TakeOver always. Otherwise
-// nothing is written and the error is a [*ConflictError]. A key is deleted only
-// if it hangs on this lease; another's is left alone and is no error.
+// put only if it is absent, hangs on this lease (or one that was it before), or
+// has the very value to be written, which a former self has left; with TakeOver
+// always. Otherwise nothing is written and the error is a [*ConflictError]. A
+// key is deleted only if it hangs on this lease, or if somebody put it again
+// without a lease as it was; another's is left alone and is no error. What is
+// already as it shall be is not written again.
 //
-// Write waits for a lease and for etcd until ctx ends. It may be called at any
+// Where a Write holds P/… and P.meta/…, the first decides about both: they say
+// one thing, and the metadata of a former self differ. If it is to be deleted and
+// is another's, the second is left alone too.
+//
+// Write waits for etcd, and to put for a lease, until ctx ends. It may be called at any
 // time from any goroutine while Run runs.
-func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) error {
+func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) (err error) {
 	w := write{lease: l, put: put, del: del}
 	if n := len(put) + len(del); n > maxOps {
 		return fmt.Errorf("write of %d keys: want at most %d", n, maxOps)
@@ -47,9 +54,17 @@ func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) erro
 	if len(put)+len(del) == 0 {
 		return nil
 	}
+	l.begin(put, del)
+	defer func() { l.finish(put, del, err) }()
+	select {
+	case l.repairing <- struct{}{}: // a repair that runs now may undo this
+		<-l.repairing
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", w.what(), context.Cause(ctx))
+	}
 	failures := 0
 	for {
-		id, err := l.wait(ctx)
+		id, err := l.wait(ctx, len(put) > 0)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.what(), err)
 		}
@@ -66,7 +81,7 @@ func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) erro
 			return fmt.Errorf("%s: %w", w.what(), err)
 		}
 		if !pause(ctx, retryAfter(&failures)) {
-			return fmt.Errorf("%s: %w", w.what(), ended(ctx, err))
+			return fmt.Errorf("%s: %w", w.what(), endedBy(ctx, err))
 		}
 	}
 }
@@ -76,16 +91,18 @@ func isConflict(err error) bool {
 	return ok
 }
 
-// ended is the error of something that was still failing when ctx ended.
-func ended(ctx context.Context, err error) error {
+// endedBy is the error of something that was still failing when ctx ended.
+func endedBy(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 }
 
-// A write is one call of Write.
+// A write is one call of Write, or a repair of what others did to what it wrote.
 type write struct {
-	lease *Lease
-	put   []backends.KV
-	del   []string
+	lease  *Lease
+	put    []backends.KV
+	del    []string
+	repair bool
+	wrote  []string // by the last transaction
 }
 
 // what names the first key, for errors.
@@ -144,6 +161,10 @@ func (w *write) held(resp *etcdserverpb.TxnResponse) []*mvccpb.KeyValue {
 // decide returns the transaction that writes what may be written, given what the
 // keys are now.
 func (w *write) decide(held []*mvccpb.KeyValue, id int64) (*etcdserverpb.TxnRequest, error) {
+	l := w.lease
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.wrote = w.wrote[:0]
 	req := &etcdserverpb.TxnRequest{Failure: w.reads()}
 	guard := func(key string, now *mvccpb.KeyValue) {
 		req.Compare = append(req.Compare, &etcdserverpb.Compare{
@@ -153,34 +174,74 @@ func (w *write) decide(held []*mvccpb.KeyValue, id int64) (*etcdserverpb.TxnRequ
 			TargetUnion: &etcdserverpb.Compare_ModRevision{ModRevision: now.GetModRevision()},
 		})
 	}
+	do := func(key string, now *mvccpb.KeyValue, op *etcdserverpb.RequestOp) {
+		guard(key, now)
+		req.Success = append(req.Success, op)
+		w.wrote = append(w.wrote, key)
+	}
 	for i, p := range w.put {
 		now := held[i]
-		if !w.mayPut(p, now) {
-			return nil, &ConflictError{Key: p.Key, Value: string(now.Value), Lease: now.Lease}
+		switch decider, may := w.mayPut(i, held); {
+		case w.repair && (!may || l.wishes.settled(p.Key) == nil):
+			continue // another's, or a Write is at it
+		case decider < 0:
+			continue
+		case !may:
+			other := held[decider]
+			return nil, &ConflictError{Key: w.put[decider].Key, Value: string(other.Value), Lease: other.Lease}
+		case now != nil && now.Lease == id && string(now.Value) == p.Value:
+			guard(p.Key, now) // it is as it shall be
+			continue
 		}
-		guard(p.Key, now)
-		req.Success = append(req.Success, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{
+		do(p.Key, now, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{
 			RequestPut: &etcdserverpb.PutRequest{Key: []byte(p.Key), Value: []byte(p.Value), Lease: id},
 		}})
 	}
 	for i, key := range w.del {
 		now := held[len(w.put)+i]
-		if now == nil || !w.lease.isMine(now.Lease) {
+		if !w.mayDelete(key, now) {
 			continue
 		}
-		guard(key, now)
-		req.Success = append(req.Success, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestDeleteRange{
+		do(key, now, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestDeleteRange{
 			RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: []byte(key)},
 		}})
 	}
 	return req, nil
 }
 
-func (w *write) mayPut(p backends.KV, now *mvccpb.KeyValue) bool {
-	switch {
-	case now == nil, w.lease.TakeOver, w.lease.isMine(now.Lease):
-		return true
-	default:
-		return now.Lease == 0 && string(now.Value) == p.Value
+// mayPut reports whether the i-th key may be put, and which of the keys to be
+// put has decided that; -1 means one that is to be deleted and is another's, so
+// that nothing is to be said beside it. l.mu is held.
+func (w *write) mayPut(i int, held []*mvccpb.KeyValue) (decider int, may bool) {
+	leader := leaderOf(w.put[i].Key)
+	decider = i
+	for j, p := range w.put {
+		if p.Key == leader {
+			decider = j
+		}
 	}
+	if j := slices.Index(w.del, leader); j >= 0 {
+		if now := held[len(w.put)+j]; now != nil && !w.mayDelete(leader, now) {
+			return -1, false
+		}
+	}
+	now := held[decider]
+	switch {
+	case now == nil, w.lease.mine[now.Lease]:
+		return decider, true
+	case w.repair:
+		return decider, now.Lease == 0
+	default:
+		return decider, w.lease.TakeOver || string(now.Value) == w.put[decider].Value
+	}
+}
+
+// mayDelete reports whether key is ours: it hangs on our lease, or it says what
+// we wrote and somebody took the lease off it. l.mu is held.
+func (w *write) mayDelete(key string, now *mvccpb.KeyValue) bool {
+	if now == nil || w.repair && w.lease.wishes.settled(key) == nil {
+		return false
+	}
+	wish := w.lease.wishes.keys[key]
+	return w.lease.mine[now.Lease] || now.Lease == 0 && wish != nil && wish.put && string(now.Value) == wish.value
 }

@@ -166,6 +166,18 @@ func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
 // Cont ends what Stop began.
 func (s *Server) Cont() { s.signal(syscall.SIGCONT) }
 
+// IsLeader reports whether the member leads its cluster now.
+func (s *Server) IsLeader() bool {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	defer cancel()
+	resp, err := s.Client().Status(ctx, s.url())
+	if err != nil {
+		s.tb.Fatalf("etcdtest: status of %s: %v", s.client, err)
+	}
+	return resp.Leader == resp.Header.MemberId
+}
+
 func (s *Server) signal(sig syscall.Signal) {
 	s.tb.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {

@@ -1,0 +1,206 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"muster/backends"
+)
+
+const (
+	// repairEvery is how far apart two repairs are. The first comes at once.
+	repairEvery = 500 * time.Millisecond
+
+	// Who undoes a repair again and again means it: the pause doubles up to
+	// repairLate, until there was none for calmAfter.
+	repairLate = 30 * time.Second
+	calmAfter  = time.Minute
+)
+
+// keepKeys watches the keys that Write wrote, and puts right what others do to
+// them, until ctx ends.
+func (l *Lease) keepKeys(ctx context.Context) {
+	var pace pace
+	for ctx.Err() == nil {
+		keys, valid := l.watched()
+		if len(keys) == 0 {
+			select {
+			case <-valid.Done():
+			case <-ctx.Done():
+			}
+			continue
+		}
+		watching, cancel := context.WithCancel(ctx)
+		unhook := context.AfterFunc(valid, cancel)
+		for c, err := range l.store.watchKeys(watching, keys) {
+			if err != nil {
+				continue // the renewal that fails too tells of it
+			}
+			for wrong := l.wrong(c, keys); len(wrong) > 0; wrong = nil {
+				if !pause(watching, time.Until(pace.next)) {
+					break
+				}
+				if l.repair(watching, wrong) {
+					pace.took(time.Now())
+				}
+			}
+		}
+		unhook()
+		cancel()
+		pause(ctx, 20*time.Millisecond) // many Writes in a row are one change
+	}
+}
+
+// A pace says when the next repair may be.
+type pace struct {
+	last, next time.Time
+	often      int
+}
+
+func (p *pace) took(now time.Time) {
+	if now.Sub(p.last) > calmAfter {
+		p.often = 0
+	}
+	p.last = now
+	p.next = now.Add(min(repairLate, repairEvery<<max(0, min(p.often-2, 8))))
+	p.often++
+}
+
+// watchKeys is Watch for these keys and nothing below them.
+func (s *Store) watchKeys(ctx context.Context, keys []string) iter.Seq2[backends.Change, error] {
+	return func(yield func(backends.Change, error) bool) {
+		w := &watch{store: s, yield: yield, exact: true}
+		for i, key := range keys {
+			w.place.spans = append(w.place.spans, span{from: key, group: i})
+		}
+		w.run(ctx)
+	}
+}
+
+// wrong are the keys of c that are not as they were wished, as far as can be
+// told from here.
+func (l *Lease) wrong(c backends.Change, watched []string) (wrong []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	there := make(map[string]bool, len(c.Put))
+	for _, kv := range c.Put {
+		there[kv.Key] = true
+		w := l.wishes.settled(kv.Key)
+		switch {
+		case w == nil:
+		case l.mine[kv.Lease]:
+			w.yielded = false
+			if w.absent || kv.Lease != l.id || kv.Value != w.value {
+				wrong = append(wrong, kv.Key)
+			}
+		case w.absent:
+		case kv.Lease == 0:
+			wrong = append(wrong, kv.Key)
+		case !w.yielded && kv.Value != w.value && w.leader == kv.Key:
+			w.yielded = true
+			l.store.log.Warn("key was taken over by another, waiting until it is free", "store", "etcd",
+				"key", kv.Key, "value", kv.Value, "lease", hex(kv.Lease))
+		}
+	}
+	missing := c.Deleted
+	if c.Full {
+		missing = watched
+	}
+	for _, key := range missing {
+		if w := l.wishes.settled(key); w != nil && !w.absent && !there[key] {
+			wrong = append(wrong, key)
+		}
+	}
+	return wrong
+}
+
+// repair makes etcd have what was wished of keys, and of those beside them. It
+// reports whether there was something to do. What another holds stays.
+func (l *Lease) repair(ctx context.Context, keys []string) bool {
+	id, err := l.wait(ctx, true)
+	if err != nil {
+		return false
+	}
+	select {
+	case l.repairing <- struct{}{}:
+		defer func() { <-l.repairing }()
+	case <-ctx.Done():
+		return false
+	}
+	put, del := l.family(keys)
+	wrote := false
+	for len(put)+len(del) > 0 {
+		w := write{lease: l, repair: true}
+		n := min(maxOps, len(put))
+		w.put, put = put[:n], put[n:]
+		n = min(maxOps-n, len(del))
+		w.del, del = del[:n], del[n:]
+		err := l.store.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+			return w.try(ctx, etcdserverpb.NewKVClient(conn), id)
+		})
+		if err == nil && len(w.wrote) > 0 {
+			wrote = true
+			l.store.log.Warn("key was changed by another, put right", "store", "etcd", "key", w.wrote[0], "keys", len(w.wrote))
+		}
+	}
+	return wrote
+}
+
+// family is what is wished of keys and of those that share a leader with them.
+// A leader comes before those that follow it.
+func (l *Lease) family(keys []string) (put []backends.KV, del []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	leaders := make(map[string]bool)
+	for _, key := range keys {
+		if w := l.wishes.settled(key); w != nil {
+			leaders[w.leader] = true
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(l.wishes.keys)) {
+		w := l.wishes.settled(key)
+		switch {
+		case w == nil || !leaders[w.leader]:
+		case w.absent:
+			del = append(del, key)
+		default:
+			put = append(put, backends.KV{Key: key, Value: w.value})
+		}
+	}
+	return put, del
+}
+
+// dropFormer takes back the keys of the process before that this one has not
+// claimed: nobody would ever.
+func (l *Lease) dropFormer(ctx context.Context) {
+	l.mu.Lock()
+	none := len(l.wishes.former) == 0
+	l.mu.Unlock()
+	if none || !pause(ctx, claimWithin) {
+		return
+	}
+	l.mu.Lock()
+	keys := slices.Sorted(maps.Keys(l.wishes.former))
+	l.mu.Unlock()
+	for some := range slices.Chunk(keys, maxOps) {
+		for {
+			err := l.Write(ctx, nil, some)
+			if err == nil || ctx.Err() != nil || errors.Is(err, ErrRevoked) {
+				break
+			}
+			l.store.log.Warn("keys of the process before are not taken back", "store", "etcd", "err", fmt.Errorf("try again: %w", err))
+			if !pause(ctx, repairLate) {
+				return
+			}
+		}
+		l.store.log.Info("keys of the process before were taken back", "store", "etcd", "key", some[0], "keys", len(some))
+	}
+}
