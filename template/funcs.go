@@ -19,14 +19,21 @@ import (
 	"github.com/kelseyhightower/memkv"
 )
 
-// funcs are the functions of a template that sees keys: the key functions come
-// from memkv, the others are confd's, name by name.
-func funcs(keys map[string]string) gotemplate.FuncMap {
-	s := memkv.New()
-	for key, value := range keys {
-		s.Set(key, value)
-	}
-	f := gotemplate.FuncMap{
+// funcs are the functions of a template that sees names. The key functions are
+// memkv's behind a tree, the others are confd's, name by name; those of its
+// fork come first, so that they replace none.
+func (e *Engine) funcs(names *tree) gotemplate.FuncMap {
+	f := moreFuncs()
+	f["include"] = (&includer{engine: e, names: names}).include
+	maps.Copy(f, gotemplate.FuncMap{
+		"exists": names.exists,
+		"get":    names.get,
+		"gets":   names.gets,
+		"getv":   names.getv,
+		"getvs":  names.getvs,
+		"ls":     names.ls,
+		"lsdir":  names.lsdir,
+
 		"base":           path.Base,
 		"dir":            path.Dir,
 		"split":          strings.Split,
@@ -48,7 +55,7 @@ func funcs(keys map[string]string) gotemplate.FuncMap {
 		"fileExists":     fileExists,
 		"base64Encode":   base64Encode,
 		"base64Decode":   base64Decode,
-		"parseBool":      strconv.ParseBool,
+		"parseBool":      parseBool,
 		"reverse":        reverse,
 		"sortByLength":   sortByLength,
 		"sortKVByLength": sortKVByLength,
@@ -58,38 +65,9 @@ func funcs(keys map[string]string) gotemplate.FuncMap {
 		"div":            func(a, b int) int { return a / b }, // the template turns a panic into an error
 		"mod":            func(a, b int) int { return a % b },
 		"seq":            seq,
-		"atoi":           strconv.Atoi,
-	}
-	for name, fn := range s.FuncMap {
-		f[name] = fn
-	}
-	// memkv finds only the leaves at the top, and no folders.
-	f["ls"] = func(p string) []string {
-		if p == "/" {
-			return top(slices.Collect(maps.Keys(keys)), func(string) bool { return true })
-		}
-		return s.List(p)
-	}
-	f["lsdir"] = func(p string) []string {
-		if p == "/" {
-			return top(slices.Collect(maps.Keys(keys)), func(below string) bool { return below != "" })
-		}
-		return s.ListDir(p)
-	}
+		"atoi":           atoi,
+	})
 	return f
-}
-
-// top lists the first elements of names, of which keep likes what is below.
-func top(names []string, keep func(below string) bool) []string {
-	list := []string{}
-	for _, name := range names {
-		name, below, _ := strings.Cut(strings.TrimPrefix(name, "/"), "/")
-		if name != "" && keep(below) {
-			list = append(list, name)
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
 }
 
 func jsonMap(s string) (map[string]any, error) {
@@ -169,6 +147,25 @@ func base64Encode(s string) string { return base64.StdEncoding.EncodeToString([]
 func base64Decode(s string) (string, error) {
 	raw, err := base64.StdEncoding.DecodeString(s)
 	return string(raw), err
+}
+
+func atoi(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	return n, withoutValue(err)
+}
+
+func parseBool(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	return b, withoutValue(err)
+}
+
+// withoutValue leaves out what strconv could not read: the value of a key may be
+// a secret, and the error goes to the log.
+func withoutValue(err error) error {
+	if e := (*strconv.NumError)(nil); errors.As(err, &e) {
+		return fmt.Errorf("strconv.%s: %w", e.Func, e.Err)
+	}
+	return err
 }
 
 // reverse turns a copy around, of texts or of pairs; anything else stays.

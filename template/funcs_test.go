@@ -8,7 +8,11 @@ import (
 
 // What the recordings of the original can't show, because ours is otherwise.
 func TestFuncs(t *testing.T) {
-	keys := map[string]string{"/b": "1", "/a/x": "2", "/a/y": "3", "/c/d/e": "4", "/": "5"}
+	names := newTree()
+	for name, value := range map[string]string{"/b": "1", "/a/x": "2", "/a/y": "3", "/c/d/e": "4", "/": "5"} {
+		names.set(name, value)
+	}
+	engine := new(Engine)
 	for source, want := range map[string]string{
 		`{{join (ls "/") ","}}`:    "a,b,c",
 		`{{join (lsdir "/") ","}}`: "a,c",
@@ -22,7 +26,7 @@ func TestFuncs(t *testing.T) {
 		`{{range lookupIPV4 "127.0.0.1"}}{{.}}{{end}}{{len (lookupIPV6 "127.0.0.1")}}`: "127.0.0.10",
 		`{{datetime.Year | printf "%d" | len}}`:                                        "4",
 	} {
-		tmpl, err := gotemplate.New("t").Funcs(funcs(keys)).Parse(source)
+		tmpl, err := gotemplate.New("t").Funcs(engine.funcs(names)).Parse(source)
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
 			continue

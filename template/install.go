@@ -11,20 +11,24 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
-// process brings dest up to keys: stage, compare, check, replace, reload.
-func (e *Engine) process(ctx context.Context, r *Resource, keys map[string]string) error {
+// process brings dest up to v: stage, compare, check, replace, reload. With
+// paced it runs reload_cmd at most once per reloadPause, and returns how long
+// to wait until the next process that shall run it.
+func (e *Engine) process(ctx context.Context, v *view, paced bool) (wait time.Duration, err error) {
+	r := v.resource
 	if r.Dest == "" {
-		return r.wrong("dest", r.Dest, errors.New("want the path of a file"))
+		return 0, r.wrong("dest", r.Dest, errors.New("want the path of a file"))
 	}
 	want, err := r.attributes()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	stage, err := e.stage(r, keys)
+	stage, err := e.stage(v)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if e.KeepStage {
 		e.Report(Event{What: Kept, Resource: r, Path: stage})
@@ -38,42 +42,35 @@ func (e *Engine) process(ctx context.Context, r *Resource, keys map[string]strin
 	switch {
 	case e.Noop:
 		e.Report(Event{What: Spared, Resource: r})
-		return nil
-	case same && !e.owed(r):
+		return 0, nil
+	case same && !e.book.owed(r):
 		e.Report(Event{What: InSync, Resource: r})
-		return nil
+		return 0, nil
 	case !same:
 		if err := e.replace(ctx, r, stage); err != nil {
-			return err
+			return 0, err
 		}
 	}
+	if wait := e.book.untilReload(r); paced && wait > 0 && !e.SyncOnly {
+		e.book.owe(r)
+		e.Report(Event{What: Postponed, Resource: r, Text: wait.String()})
+		return wait, nil
+	}
+	return 0, e.reload(ctx, r, stage)
+}
+
+// reload tells those who read dest that it is new.
+func (e *Engine) reload(ctx context.Context, r *Resource, stage string) error {
 	if !e.SyncOnly && r.Reload != "" {
 		err := e.command(ctx, r, "reload_cmd", r.Reload, e.ReloadTimeout, stage)
-		e.owe(r, err != nil)
+		e.book.reloaded(r, err)
 		if err != nil {
 			return err
 		}
 	}
+	e.book.updated(r)
 	e.Report(Event{What: Updated, Resource: r})
 	return nil
-}
-
-// owed reports whether r's last reload_cmd failed: whoever reads dest still has
-// the old one, however often we find it in sync.
-func (e *Engine) owed(r *Resource) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.owing[r.Dest]
-}
-
-func (e *Engine) owe(r *Resource, owed bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if owed {
-		e.owing[r.Dest] = true
-	} else {
-		delete(e.owing, r.Dest)
-	}
 }
 
 // attributes are what dest shall have beside its text.
@@ -175,17 +172,23 @@ func (e *Engine) replace(ctx context.Context, r *Resource, stage string) error {
 }
 
 // overwrite writes the stage file's text into dest, which is a mount and can't
-// be replaced.
+// be replaced: whoever reads it meanwhile, or after the process was killed here,
+// may see a part of both. So it is one write, and dest is cut to size after it
+// and not before: it is never empty, and never mixed where both are as long and
+// fit into a page.
 func overwrite(dest, stage string) error {
 	text, err := os.ReadFile(stage)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(dest, os.O_WRONLY|os.O_TRUNC, 0)
+	f, err := os.OpenFile(dest, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	_, err = f.WriteAt(text, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(text)))
+	}
 	if info, e := os.Stat(stage); e == nil {
 		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 			_ = f.Chown(int(sys.Uid), int(sys.Gid))

@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"muster/backends"
 	"muster/backends/etcd"
 	"muster/internal/etcdtest"
@@ -20,8 +18,9 @@ import (
 // Changes that come close together are rendered together, and none waits longer
 // than patience.
 func TestChangesAreRenderedTogether(t *testing.T) {
+	const quiet = 20 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
-		f := follower{keys: make(map[string]string), pause: backoff.NewExponentialBackOff()}
+		f := newFollower(new(Resource), &Config{Quiet: quiet})
 		start := time.Now()
 		due := func(want time.Duration) {
 			t.Helper()
@@ -37,7 +36,7 @@ func TestChangesAreRenderedTogether(t *testing.T) {
 		}
 		f.take(backends.Change{Full: true})
 		due(0)
-		f.processed(nil)
+		f.processed(0, nil)
 
 		start = time.Now()
 		f.take(put("1"))
@@ -51,7 +50,7 @@ func TestChangesAreRenderedTogether(t *testing.T) {
 			time.Sleep(quiet / 2)
 		}
 		due(patience)
-		f.processed(nil)
+		f.processed(0, nil)
 		if !f.due.IsZero() {
 			t.Errorf("due at %v after it was processed, want nothing", f.due)
 		}
@@ -62,14 +61,14 @@ func TestChangesAreRenderedTogether(t *testing.T) {
 			t.Error("due after a Full that changed nothing")
 		}
 		f.take(backends.Change{Full: true})
-		if f.due.IsZero() || len(f.keys) != 0 {
-			t.Errorf("keys %v, want none, and due", f.keys)
+		if f.due.IsZero() || len(f.view.keys) != 0 {
+			t.Errorf("keys %v, want none, and due", f.view.keys)
 		}
 
 		// What failed is tried again, later each time.
 		var waits [8]time.Duration
 		for i := range waits {
-			f.processed(errors.New("no"))
+			f.processed(0, errors.New("no"))
 			waits[i] = time.Until(f.due)
 		}
 		if waits[0] <= 0 || waits[0] > time.Second || waits[7] < 2*waits[0] {

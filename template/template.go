@@ -12,7 +12,6 @@ package template
 
 import (
 	"errors"
-	"sync"
 	"time"
 
 	"muster/backends"
@@ -37,17 +36,25 @@ type Config struct {
 	// they, and all that they started, are ended. Zero means 30s and 60s.
 	CheckTimeout, ReloadTimeout time.Duration
 
+	// Quiet is how long the keys of a resource must be quiet under Watch until
+	// it is rendered, so that changes that follow each other are rendered
+	// together; it never waits longer than 250ms, or Quiet if that is more.
+	// Zero means DefaultQuiet; negative means that nothing is waited for.
+	Quiet time.Duration
+
 	// Report is told what happens; nil means nobody. Under Watch it is called
 	// by several goroutines at once.
 	Report func(Event)
 }
 
+// DefaultQuiet is Config.Quiet where nothing is said.
+const DefaultQuiet = 20 * time.Millisecond
+
 // An Engine renders the resources of one folder from one store.
 type Engine struct {
 	Config
-
-	mu    sync.Mutex
-	owing map[string]bool // dests whose reload_cmd failed: to be run again though the file is in sync
+	book   *book
+	reread chan struct{} // holds one token while the resources are to be read again
 }
 
 // New checks c and returns its engine.
@@ -65,11 +72,25 @@ func New(c Config) (*Engine, error) {
 	if c.ReloadTimeout == 0 {
 		c.ReloadTimeout = time.Minute
 	}
+	if c.Quiet == 0 {
+		c.Quiet = DefaultQuiet
+	}
 	if c.Report == nil {
 		c.Report = func(Event) {}
 	}
-	return &Engine{Config: c, owing: make(map[string]bool)}, errors.Join(errs...)
+	return &Engine{Config: c, book: newBook(), reread: make(chan struct{}, 1)}, errors.Join(errs...)
 }
+
+// Reread lets Watch and Every read the resources again, and render them all.
+func (e *Engine) Reread() {
+	select {
+	case e.reread <- struct{}{}:
+	default:
+	}
+}
+
+// Status is how each resource is doing, in the order of their files.
+func (e *Engine) Status() []Status { return e.book.status() }
 
 // An Event is one thing that happened.
 type Event struct {
@@ -77,7 +98,7 @@ type Event struct {
 	Resource *Resource // nil where it is about all of them
 	Path     string    // the file it is about: a resource's, the template's or the stage file's
 	Key      string    // of Running and Ran: "check_cmd" or "reload_cmd"
-	Text     string    // of Running: the command; of Ran: its output
+	Text     string    // of Running: the command; of Ran: its output; of Postponed: for how long
 	Err      error     // of Failed, Uncomparable, StoreFailed and Empty
 
 	// Of Differs: what is different, how dest has it and how it should be.
@@ -105,6 +126,7 @@ const (
 	Running                  // a command starts
 	Ran                      // a command ended well
 	Replacing                // dest is being replaced
+	Postponed                // dest is new, and reload_cmd is run when the last run is a second ago
 	Updated                  // dest is new, and reload_cmd went well
 	Failed                   // Resource, or one that can't be read, failed with Err
 )

@@ -32,7 +32,7 @@ func flatten(values map[string]string, name string, text []byte) error {
 	if filepath.Ext(name) == ".toml" {
 		var top map[string]any
 		if _, err := toml.Decode(string(text), &top); err != nil {
-			return err
+			return tomlError(err)
 		}
 		return t.toml("/", top, 0)
 	}
@@ -184,6 +184,19 @@ func wrong(n *yaml.Node, format string, args ...any) error {
 	return fmt.Errorf("yaml: line %d: %s", n.Line, fmt.Sprintf(format, args...))
 }
 
+// tomlError is err without the text that could not be read, which may be a
+// secret.
+func tomlError(err error) error {
+	var p toml.ParseError
+	if !errors.As(err, &p) || p.Message == "" {
+		return err
+	}
+	return fmt.Errorf("toml: line %d (last key %q): %s", p.Position.Line, p.LastKey, quoted.ReplaceAllString(p.Message, "…"))
+}
+
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']{2,}'`)
+
+// describe says what n is, and not what it says: it may be a secret.
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -191,7 +204,7 @@ func describe(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
-	return fmt.Sprintf("%q", n.Value)
+	return "a scalar"
 }
 
 // A kind is what a scalar is by the rules of YAML 1.1, which confd follows and
@@ -221,7 +234,7 @@ func scalar(n *yaml.Node) (value string, ok bool, err error) {
 	case float:
 		f, err := parseFloat(n.Value)
 		if err != nil {
-			return "", false, wrong(n, "%q is no number", n.Value)
+			return "", false, wrong(n, "what is tagged as a number is none")
 		}
 		return formatFloat(f), true, nil
 	case binary:

@@ -38,7 +38,7 @@ func TestFlattenSaysTheLine(t *testing.T) {
 		{"yaml", "x.yaml", "a: 1\nb: [\n", "yaml: line 2"},
 		{"yaml list at the top", "x.yaml", "# x\n- a\n", "yaml: line 2: the top is a list, want a map"},
 		{"yaml list as a key", "x.yaml", "a: 1\n? [b]\n: c\n", "yaml: line 2: a key is a list"},
-		{"yaml merge of text", "x.yaml", "a: {<<: b}\n", `yaml: line 1: a merge of "b"`},
+		{"yaml merge of text", "x.yaml", "a: {<<: b}\n", `yaml: line 1: a merge of a scalar`},
 		{"yaml binary", "x.yaml", "a: !!binary '%'\n", "yaml: line 1: !!binary"},
 		{"yaml of billions", "x.yaml", bomb, "more than 1000000 values"},
 		{"yaml that holds itself", "x.yaml", "a: &a [*a]\n", "yaml"},
@@ -73,4 +73,26 @@ func FuzzFlatten(f *testing.F) {
 			}
 		}
 	})
+}
+
+// An error goes to the log, and what can't be read may be a password.
+func TestErrorsHoldNoValues(t *testing.T) {
+	for _, c := range []struct{ file, text string }{
+		{"x.toml", "password = hunter2\n"},
+		{"x.toml", "password = 0b1hunter2\n"},
+		{"x.toml", "password = 1.5.hunter2\n"},
+		{"x.toml", "password = 'hunter2\n"},
+		{"x.toml", "password = \"hunter2\\q\"\n"},
+		{"x.toml", "password = 0012\n"},
+		{"x.yaml", "hunter2"},
+		{"x.yaml", "<<: hunter2\n"},
+		{"x.yaml", "password: [hunter2\n"},
+		{"x.yaml", "password: \"hunter2\n"},
+		{"x.json", `{"password": "hunter2`},
+	} {
+		err := flatten(make(map[string]string), c.file, []byte(c.text))
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "0012") {
+			t.Errorf("%s %q: got %v, want an error without the value", c.file, c.text, err)
+		}
+	}
 }
