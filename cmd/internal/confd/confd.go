@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"muster/backends"
 	"muster/backends/open"
 	"muster/cmd/internal/cli"
 	"muster/template"
@@ -28,9 +29,19 @@ const compatible = "0.17.0-dev"
 // called. It handles SIGINT and SIGTERM itself: as in the original they end
 // -onetime as they end any process, and the others with code 0.
 func Main(ctx context.Context, std cli.Std, argv0 string, args []string) int {
+	return (&program{std, net.DefaultResolver}).main(ctx, argv0, args)
+}
+
+// A program is confd with its surroundings.
+type program struct {
+	cli.Std
+	dns *net.Resolver
+}
+
+func (std *program) main(ctx context.Context, argv0 string, args []string) int {
 	level := new(slog.LevelVar)
 	log := slog.New(newHandler(std.Err, level, argv0))
-	o, code, ok, err := parse(std, argv0, args)
+	o, code, ok, err := parse(std.Std, argv0, args)
 	switch {
 	case err != nil:
 		fatal(log, err)
@@ -44,7 +55,7 @@ func Main(ctx context.Context, std cli.Std, argv0 string, args []string) int {
 	l, err := parseLevel(o.LogLevel)
 	if err == nil {
 		level.Set(l)
-		err = run(ctx, std, log, &o)
+		err = std.run(ctx, log, &o)
 	}
 	switch {
 	case errors.Is(err, errSaid):
@@ -60,8 +71,8 @@ func Main(ctx context.Context, std cli.Std, argv0 string, args []string) int {
 var errSaid = errors.New("told")
 
 // run is confd once it knows its options and its log.
-func run(ctx context.Context, std cli.Std, log *slog.Logger, o *options) error {
-	if err := o.findNodes(ctx, std, log); err != nil {
+func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error {
+	if err := std.findNodes(ctx, log, o); err != nil {
 		return err
 	}
 	log.Info("Backend set to " + o.Backend)
@@ -78,29 +89,63 @@ func run(ctx context.Context, std cli.Std, log *slog.Logger, o *options) error {
 		sources = o.Files
 	}
 	log.Info("Backend source(s) set to " + strings.Join(sources, ", "))
-	store, err := open.Confd(o.store(log))
+	store, err := std.open(log, o)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	engine, err := template.New(template.Config{
-		Confdir: o.Confdir, Store: store, Prefix: o.Prefix,
+	c := template.Config{
+		Confdir: o.Confdir, Store: store, Prefix: o.Prefix, Quiet: quiet(o.Debounce),
 		Noop: o.Noop, SyncOnly: o.SyncOnly, KeepStage: o.KeepStage,
 		Report: func(ev template.Event) { report(log, ev) },
-	})
+	}
+	if o.Diff {
+		c.Report = differ(std.Out, c.Report)
+	}
+	engine, err := template.New(c)
 	if err != nil {
 		return err
 	}
 	if o.Onetime {
 		return engine.Once(ctx)
 	}
-	ctx, stop := untilSignal(ctx, log)
+	stopServing, err := serve(o.MetricsAddr, engine, log)
+	if err != nil {
+		return err
+	}
+	defer stopServing()
+	ctx, stop := untilSignal(ctx, log, engine)
 	defer stop()
 	if o.Watch {
 		return engine.Watch(ctx)
 	}
 	// The original takes 0 for "without a pause", which helps nobody.
 	return engine.Every(ctx, max(time.Second, time.Duration(o.Interval)*time.Second))
+}
+
+// quiet is -debounce as the engine has it: its zero is the default.
+func quiet(debounce time.Duration) time.Duration {
+	if debounce <= 0 {
+		return -1
+	}
+	return debounce
+}
+
+// open opens the store, and follows it where DNS says where it is.
+func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
+	store, err := open.Confd(o.store(log))
+	if err != nil || o.SRVRecord == "" || o.Backend == "env" || o.Backend == "file" {
+		return store, err
+	}
+	return &movable{
+		lookup: func(ctx context.Context) ([]string, error) { return std.lookupSRV(ctx, o) },
+		open: func(nodes []string) (backends.Store, error) {
+			moved := *o
+			moved.Nodes = nodes
+			return open.Confd(moved.store(log))
+		},
+		log: log, now: &place{Store: store, nodes: o.Nodes},
+	}, nil
 }
 
 // store is what backends/open needs to know.
@@ -116,7 +161,7 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 }
 
 // findNodes sets the nodes from DNS, if it is asked to, or to the default.
-func (o *options) findNodes(ctx context.Context, std cli.Std, log *slog.Logger) error {
+func (std *program) findNodes(ctx context.Context, log *slog.Logger, o *options) error {
 	if o.Backend == "env" {
 		return nil
 	}
@@ -125,28 +170,24 @@ func (o *options) findNodes(ctx context.Context, std cli.Std, log *slog.Logger) 
 	}
 	if o.SRVRecord != "" {
 		log.Info("SRV record set to " + o.SRVRecord)
-		_, records, err := net.DefaultResolver.LookupSRV(ctx, "", "", o.SRVRecord)
+		nodes, err := std.lookupSRV(ctx, o)
 		if err != nil {
-			//lint:ignore ST1005 scripts know confd's words
-			return fmt.Errorf("Cannot get nodes from SRV records %w", err)
+			return err
 		}
-		o.Nodes = nil
-		for _, r := range records {
-			node := net.JoinHostPort(strings.TrimSuffix(r.Target, "."), fmt.Sprint(r.Port))
-			if o.Backend == "etcd" {
-				node = o.Scheme + "://" + node
-			}
-			o.Nodes = append(o.Nodes, node)
-		}
+		o.Nodes = nodes
 	}
 	if len(o.Nodes) > 0 {
 		return nil
 	}
 	switch o.Backend {
 	case "etcd":
-		if peers := std.Getenv("ETCDCTL_PEERS"); peers != "" {
+		peers := std.Getenv("ETCDCTL_PEERS")
+		switch {
+		case peers != "":
 			o.Nodes = strings.Split(peers, ",")
-		} else {
+		case o.fork:
+			o.Nodes = []string{"http://127.0.0.1:2379"}
+		default:
 			o.Nodes = []string{"http://127.0.0.1:4001"}
 		}
 	case "etcdv3":
@@ -164,11 +205,16 @@ func (o *options) findNodes(ctx context.Context, std cli.Std, log *slog.Logger) 
 }
 
 // untilSignal returns a context that the first SIGINT or SIGTERM ends, and says
-// so. The second ends the process.
-func untilSignal(parent context.Context, log *slog.Logger) (ctx context.Context, stop func()) {
+// so; the second ends the process. SIGHUP, which ends the original, reads the
+// resources again.
+func untilSignal(parent context.Context, log *slog.Logger, e *template.Engine) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	unhang := onHangup(func() {
+		log.Info("Captured hangup. Reading the template resources again")
+		e.Reread()
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -180,7 +226,26 @@ func untilSignal(parent context.Context, log *slog.Logger) (ctx context.Context,
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() { cancel(); <-done }
+	return ctx, func() { cancel(); <-done; unhang() }
+}
+
+// onHangup calls do at each SIGHUP until stop is called.
+func onHangup(do func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	ended, end := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-signals:
+				do()
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(signals); close(end); <-ended }
 }
 
 func revision() string {

@@ -8,11 +8,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"muster/cmd/internal/cli"
+	"muster/template"
 )
 
 // options are what confd can be told. A toml name is the key in confd.toml, and
@@ -55,13 +58,20 @@ type options struct {
 
 	ConfigFile string `toml:"-"`
 	Version    bool   `toml:"-"`
+
+	// Our own: without them all is as in the original.
+	Debounce    time.Duration `toml:"-"`
+	MetricsAddr string        `toml:"-"`
+	Diff        bool          `toml:"-"`
+
+	fork bool // the backend was given as a word
 }
 
 // builtin are the options when nothing is said.
 func builtin() options {
 	return options{
 		Backend: "etcd", Confdir: "/etc/confd", Interval: 600, Filter: "*", Scheme: "http",
-		ConfigFile: "/etc/confd/confd.toml",
+		ConfigFile: "/etc/confd/confd.toml", Debounce: template.DefaultQuiet,
 	}
 }
 
@@ -105,7 +115,36 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	str(&o.Path, "path", "vault's mount of the login")
 	str(&o.Table, "table", "dynamodb's table")
 	str(&o.Separator, "separator", "redis's separator")
+	f.DurationVar(&o.Debounce, "debounce", o.Debounce, "with -watch, render when keys are quiet for `DURATION`; 0 renders each change")
+	str(&o.MetricsAddr, "metrics-addr", "serve /metrics, /healthz and /status at `ADDRESS`")
+	boolean(&o.Diff, "diff", "write what differs in a file to stdout; it shows the values of keys")
 	return f
+}
+
+// forkBackends are the words that name one on the command line of confd's fork.
+var forkBackends = []string{
+	"consul", "etcd", "vault", "redis", "zookeeper", "dynamodb", "ssm", "acm", "secretsmanager", "imds", "env", "file",
+}
+
+// parse reads args over what o says. The first word that is no flag ends the
+// flags, as in the original, but where it can't be mistaken for anything but
+// the fork's command line: it names a backend and no flag does. Then flags go on
+// behind it, -n too.
+func (o *options) parse(argv0 string, output io.Writer, args []string) error {
+	f := o.flags(argv0, output)
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	given := false
+	f.Visit(func(fl *flag.Flag) { given = given || fl.Name == "backend" })
+	rest := f.Args()
+	read := len(args) - len(rest)
+	if given || len(rest) == 0 || !slices.Contains(forkBackends, rest[0]) || read > 0 && args[read-1] == "--" {
+		return nil
+	}
+	o.Backend, o.fork = rest[0], true
+	f.Var(f.Lookup("node").Value, "n", "`address` of the store, as -node")
+	return f.Parse(rest[1:])
 }
 
 // A list is a flag that adds up, and replaces what was there before the first.
@@ -133,7 +172,7 @@ func (l *list) Set(value string) error {
 // flags. Where it returns !ok confd ends with code; err is not yet logged.
 func parse(std cli.Std, argv0 string, args []string) (o options, code int, ok bool, err error) {
 	o = builtin()
-	switch err := o.flags(argv0, std.Err).Parse(args); {
+	switch err := o.parse(argv0, std.Err, args); {
 	case errors.Is(err, flag.ErrHelp):
 		return o, cli.Done, false, nil
 	case err != nil: // told by package flag, with the usage
@@ -156,7 +195,7 @@ func parse(std cli.Std, argv0 string, args []string) (o options, code int, ok bo
 		}
 	}
 	// Again, over what the file and the environment say.
-	if err := o.flags(argv0, io.Discard).Parse(args); err != nil {
+	if err := o.parse(argv0, io.Discard, args); err != nil {
 		return o, cli.Usage, false, err
 	}
 	return o, cli.Done, true, nil

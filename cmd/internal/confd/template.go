@@ -30,6 +30,9 @@ func Template(ctx context.Context, std cli.Std, args []string) int {
 	prefix := f.String("prefix", "", "`PREFIX` of the keys, instead of each resource's own")
 	noop := f.Bool("noop", false, "say what differs and change nothing")
 	syncOnly := f.Bool("sync-only", false, "run neither check_cmd nor reload_cmd")
+	debounce := f.Duration("debounce", template.DefaultQuiet, "with -watch, render when keys are quiet for `DURATION`; 0 renders each change")
+	metricsAddr := f.String("metrics-addr", "", "serve /metrics, /healthz and /status at `ADDRESS`")
+	diff := f.Bool("diff", false, "write what differs in a file to stdout; it shows the values of keys")
 	logger := f.Log(std)
 	rest, command, code, ok := f.Parse(std, args)
 	switch {
@@ -52,15 +55,26 @@ func Template(ctx context.Context, std cli.Std, args []string) int {
 	}
 	defer s.Close()
 	var failures atomic.Int64
-	engine, err := template.New(template.Config{
-		Confdir: *confdir, Store: s, Prefix: *prefix, Noop: *noop, SyncOnly: *syncOnly,
+	c := template.Config{
+		Confdir: *confdir, Store: s, Prefix: *prefix, Noop: *noop, SyncOnly: *syncOnly, Quiet: quiet(*debounce),
 		Report: func(ev template.Event) {
 			if ev.What == template.Failed {
 				failures.Add(1)
 			}
 			tell(log, ev)
 		},
-	})
+	}
+	if *diff {
+		c.Report = differ(std.Out, c.Report)
+	}
+	engine, err := template.New(c)
+	if err == nil && !*onetime {
+		var stop func()
+		if stop, err = serve(*metricsAddr, engine, log); err == nil {
+			defer stop()
+		}
+		defer onHangup(engine.Reread)()
+	}
 	if err == nil {
 		var stop func()
 		ctx, stop = cli.Signals(ctx)
@@ -98,6 +112,8 @@ func tell(log *slog.Logger, ev template.Event) {
 		log.Info("file left as it is (-noop)")
 	case template.Differs:
 		log.Info("file differs", "in", ev.Field, "have", ev.Have, "want", ev.Want)
+	case template.Postponed:
+		log.Debug("reload_cmd waits", "for", ev.Text)
 	case template.InSync:
 		log.Debug("file in sync")
 	case template.Running:

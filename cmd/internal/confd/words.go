@@ -49,6 +49,8 @@ func report(log *slog.Logger, ev template.Event) {
 		log.Debug(strconv.Quote(ev.Text))
 	case template.Replacing:
 		log.Debug("Overwriting target config " + dest)
+	case template.Postponed:
+		log.Debug("Reload of target config " + dest + " waits " + ev.Text)
 	case template.Updated:
 		log.Info("Target config " + dest + " has been updated")
 	case template.Failed:
