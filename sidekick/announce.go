@@ -144,10 +144,11 @@ const (
 
 // LeaveLimit is how long leaving may take, at most: what it waits for the store,
 // the drain, and the app, if it is the sidekick's.
-func (s *Sidekick) LeaveLimit() time.Duration {
-	limit := withdrawLimit + s.cfg.Drain + forgetLimit + revokeLimit
-	if s.app != nil {
-		limit += s.cfg.StopTimeout + time.Second
+func (c Config) LeaveLimit() time.Duration {
+	d := c.withDefaults()
+	limit := withdrawLimit + d.Drain + forgetLimit + revokeLimit
+	if d.App != nil {
+		limit += d.StopTimeout + time.Second
 	}
 	return limit
 }

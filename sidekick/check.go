@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,9 +26,34 @@ type scene struct {
 	beats    *beats
 }
 
+const defaultDockerHost = "unix:///var/run/docker.sock"
+
 // accepted is what a spec can be, for those who wrote another.
 const accepted = "tcp:, http:/PATH or https:/PATH [status=200-399] [body=TEXT] [host=NAME] [tls=verify], " +
 	"grpc:[SERVICE], exec:COMMAND, heartbeat:TIME, systemd:UNIT, docker:CONTAINER or none"
+
+// CheckSpecs returns one error for all that is wrong with specs, as they are in
+// [Config].
+func CheckSpecs(specs []string) error {
+	_, err := parseChecks(specs, scene{addr: "127.0.0.1:1", docker: defaultDockerHost})
+	return err
+}
+
+func parseChecks(specs []string, at scene) (checks []check, err error) {
+	switch {
+	case slices.Equal(specs, []string{"none"}):
+		return nil, nil
+	case slices.Contains(specs, "none"):
+		return nil, errors.New(`check "none": want it alone`)
+	}
+	var errs []error
+	for _, spec := range specs {
+		parsed, err := parseCheck(spec, at)
+		errs = append(errs, err)
+		checks = append(checks, parsed)
+	}
+	return checks, errors.Join(errs...)
+}
 
 // parseCheck reads the spec of a check.
 func parseCheck(spec string, at scene) (check, error) {

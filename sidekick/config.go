@@ -77,7 +77,7 @@ func (c Config) withDefaults() Config {
 	if len(c.Checks) == 0 {
 		c.Checks = []string{"tcp:"}
 	}
-	c.DockerHost = cmp.Or(c.DockerHost, "unix:///var/run/docker.sock")
+	c.DockerHost = cmp.Or(c.DockerHost, defaultDockerHost)
 	c.TTL = cmp.Or(c.TTL, 15*time.Second)
 	c.Interval = cmp.Or(c.Interval, 2*time.Second)
 	c.Timeout = cmp.Or(c.Timeout, time.Second)
@@ -110,17 +110,8 @@ func (c Config) check(at scene) (checks []check, err error) {
 	if c.Prefix == "/" {
 		wrong(errors.New(`prefix "/": want a path such as /services`))
 	}
-	switch {
-	case slices.Equal(c.Checks, []string{"none"}):
-	case slices.Contains(c.Checks, "none"):
-		wrong(errors.New(`check "none": want it alone`))
-	default:
-		for _, spec := range c.Checks {
-			parsed, err := parseCheck(spec, at)
-			wrong(err)
-			checks = append(checks, parsed)
-		}
-	}
+	checks, err = parseChecks(c.Checks, at)
+	wrong(err)
 	if c.Interval < 0 || c.Timeout < 0 || c.Rise < 0 || c.Fall < 0 {
 		wrong(errors.New("interval, timeout, rise and fall: want none that is negative"))
 	}

@@ -10,4 +10,8 @@ import (
 	"muster/cmd/internal/sidekickcmd"
 )
 
-func main() { os.Exit(sidekickcmd.Main(context.Background(), cli.OS(), os.Args[1:])) }
+func main() {
+	std := cli.OS()
+	std.Program = "sidekick"
+	os.Exit(sidekickcmd.Main(context.Background(), std, os.Args[1:]))
+}

@@ -34,16 +34,19 @@ type Std struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
+	Program  string // what the usage line begins with; empty: muster and the subcommand
 }
 
 // OS is the process's own.
-func OS() Std { return Std{os.Stdin, os.Stdout, os.Stderr, os.Getenv} }
+func OS() Std { return Std{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv} }
 
 // Flags are a command's flags, by the rules of package flag: one dash or two.
 // Each is also an environment variable, -stop-timeout MUSTER_STOP_TIMEOUT; a
 // flag that is given wins over it. Flags may stand behind arguments, up to --.
 type Flags struct {
 	*flag.FlagSet
+	// Program is what the user typed before the flags: "muster NAME".
+	Program       string
 	args, summary string
 	given         map[string]bool
 }
@@ -51,7 +54,10 @@ type Flags struct {
 // NewFlags starts the flags of "muster NAME ARGS"; summary is the help text
 // below the usage line.
 func NewFlags(name, args, summary string) *Flags {
-	f := &Flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), args: args, summary: summary, given: make(map[string]bool)}
+	f := &Flags{
+		FlagSet: flag.NewFlagSet(name, flag.ContinueOnError),
+		Program: "muster " + name, args: args, summary: summary, given: make(map[string]bool),
+	}
 	f.SetOutput(io.Discard)
 	return f
 }
@@ -90,7 +96,7 @@ func (f *Flags) Parse(std Std, args []string) (positional, command []string, cod
 
 // Wrong says what is wrong with the arguments and returns [Usage].
 func (f *Flags) Wrong(std Std, format string, args ...any) int {
-	fmt.Fprintf(std.Err, "muster %s: %s\nRun 'muster %s -h' for its flags.\n", f.Name(), fmt.Sprintf(format, args...), f.Name())
+	fmt.Fprintf(std.Err, "%s: %s\nRun '%s -h' for its flags.\n", f.Program, fmt.Sprintf(format, args...), f.Program)
 	return Usage
 }
 
@@ -134,7 +140,7 @@ func (f *Flags) explain(err error) string {
 
 // Help writes the usage line, the summary and the flags with their defaults.
 func (f *Flags) Help(w io.Writer) {
-	fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("usage: muster %s %s", f.Name(), f.args)))
+	fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("usage: %s %s", f.Program, f.args)))
 	fmt.Fprintf(w, "\n%s\n\n", strings.TrimSpace(f.summary))
 	f.VisitAll(func(fl *flag.Flag) {
 		kind, text := flag.UnquoteUsage(fl)
@@ -156,6 +162,14 @@ func (f *Flags) List(name string, defaults []string, usage string) *[]string {
 	l := &list{values: slices.Clone(defaults), fresh: true}
 	f.Var(l, name, usage)
 	return &l.values
+}
+
+// Values are what a flag holds: one value, or those of a [Flags.List].
+func Values(f *flag.Flag) []string {
+	if l, ok := f.Value.(*list); ok {
+		return slices.Clone(l.values)
+	}
+	return []string{f.Value.String()}
 }
 
 type list struct {

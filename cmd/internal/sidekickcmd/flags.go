@@ -1,11 +1,15 @@
 package sidekickcmd
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,9 +26,22 @@ withdraws, waits for -drain and ends; on a second one it ends at once.
 With -- CMD it runs the app too. Both end together: on SIGTERM the app gets its
 own after the drain, and the exit code is the app's (128+n for a signal).
 
-A SPEC is tcp: (connect to -addr), http:/PATH or https:/PATH (GET it there, 200 to
-399 passes, certificates are not verified), exec:COMMAND (exit code 0 by sh -c) or
-none. Several have to pass all.`
+A SPEC is one of these; several have to pass all:
+  tcp:                -addr takes a connection
+  http:/PATH          a GET there answers 200 to 399; https: takes any certificate.
+                      Fields behind the path, in one argument, ask for more:
+                      'http:/healthz status=200-299 body=ok host=example.com';
+                      'https:/ host=example.com tls=verify' verifies it
+  grpc:[SERVICE]      grpc.health.v1 says SERVING
+  exec:COMMAND        sh -c COMMAND ends with 0
+  heartbeat:10s       the app beats at least that often: POST /beat at -status
+  systemd:UNIT        the unit is active
+  docker:CONTAINER    it runs and, where it has a HEALTHCHECK, is healthy
+  none                always
+
+Defaults are also taken from HOST_IP or COREOS_PRIVATE_IPV4 (the host of -addr :PORT),
+SERVICE_NAME, SERVICE_ID, SERVICE_TAGS (or SERVICE_PORT_NAME, …, with the port's number)
+and DOCKER_HOST. A flag wins over MUSTER_*, and that over these.`
 
 // flags are the command's flags, and what they say once parsed.
 type flags struct {
@@ -32,6 +49,8 @@ type flags struct {
 	log func() *slog.Logger
 
 	store, portEnv string
+	status         string // where it is served; empty: nowhere
+	iface, cidr    string
 	ttl            time.Duration
 	weight         int
 	cfg            sidekick.Config
@@ -42,12 +61,21 @@ type flags struct {
 }
 
 func newFlags(std cli.Std) *flags {
-	f := &flags{Flags: cli.NewFlags("sidekick", "NAME -addr HOST:PORT [flags] [-- CMD ARGS...]", summary)}
+	f := &flags{Flags: cli.NewFlags("sidekick", "NAME -addr [HOST]:PORT [flags] [-- CMD ARGS...]", summary)}
+	f.Program = cmp.Or(std.Program, f.Program)
+	f.define(std)
+	return f
+}
+
+func (f *flags) define(std cli.Std) {
 	c := &f.cfg
-	f.StringVar(&c.Addr, "addr", "", "`HOST:PORT` at which others reach the app")
+	f.StringVar(&c.Addr, "addr", "", "`HOST:PORT` at which others reach the app; without a HOST, the address of this machine\nthat packets to etcd come from, or what -interface or -cidr say")
+	f.StringVar(&f.iface, "interface", "", "`NAME` of the interface whose address is the host of -addr :PORT")
+	f.StringVar(&f.cidr, "cidr", "", "`NETWORK` such as 10.0.0.0/8 that the host of -addr :PORT is in")
 	f.StringVar(&c.ID, "id", "", "`ID` of the endpoint within its service (default -addr)")
 	f.DurationVar(&f.ttl, "ttl", 15*time.Second, "`time` until the announcement is gone when this process is; 2s to 24h")
-	f.checks = f.List("health", []string{"tcp:"}, "`SPEC` of a check; may be given several times")
+	f.checks = f.List("health", []string{"tcp:"}, "`SPEC` of a check, see above; may be given several times")
+	f.StringVar(&c.DockerHost, "docker-host", "unix:///var/run/docker.sock", "`URL` of the engine's socket, for docker: checks")
 	f.DurationVar(&c.Interval, "interval", 2*time.Second, "`time` between two checks")
 	f.DurationVar(&c.Timeout, "timeout", time.Second, "`time` a check may take")
 	f.IntVar(&c.Rise, "rise", 2, "passes in a row until it is announced; at the start at most 250ms apart")
@@ -61,33 +89,49 @@ func newFlags(std cli.Std) *flags {
 	f.StringVar(&c.Zone, "zone", "", "`ZONE` to announce")
 	f.StringVar(&f.store, "store", "etcd://127.0.0.1:2379", "`URL` of etcd, etcd://[USER[:PASSWORD]@]HOST:PORT[,HOST:PORT]; etcds:// for TLS")
 	f.StringVar(&c.Prefix, "prefix", catalog.DefaultPrefix, "`KEY` under which services are announced")
+	f.StringVar(&f.status, "status", "", "`unix:PATH` or HOST:PORT to serve /healthz, /readyz, /status, /metrics and POST /beat at")
 	f.DurationVar(&c.StopTimeout, "stop-timeout", 10*time.Second, "`time` between SIGTERM and SIGKILL of CMD")
 	f.StringVar(&f.portEnv, "port-env", "", "`NAME` of the environment variable that tells CMD the port of -addr; port 0 takes a free one")
 	f.log = f.Log(std)
-	return f
 }
 
 // parse reads args. Where it returns ok == false the command ends with code.
-func (f *flags) parse(std cli.Std, args []string) (cfg sidekick.Config, code int, ok bool) {
+func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int, ok bool) {
 	names, command, code, ok := f.Parse(std, args)
 	if !ok {
-		return cfg, code, false
+		return code, false
 	}
-	if err := f.complete(std, names, command); err != nil {
-		return cfg, f.Wrong(std, "%v", err), false
+	env := foreign(std.Getenv)
+	names = env.complete(f, names)
+	err := f.complete(names, command)
+	if err == nil {
+		err = f.address(ctx, env)
 	}
-	return f.cfg, 0, true
+	if late, ok := errors.AsType[*notNowError](err); ok {
+		f.log().Error("failed", "err", late.error)
+		return cli.Failed, false
+	}
+	if err != nil {
+		return f.Wrong(std, "%v", err), false
+	}
+	if f.cfg.App != nil {
+		f.cfg.App.Stdin, f.cfg.App.Stdout, f.cfg.App.Stderr = std.In, std.Out, std.Err
+	}
+	return 0, true
 }
+
+// A notNowError is no fault of the flags: later, or elsewhere, they may do.
+type notNowError struct{ error }
 
 // complete makes the Config of what was given. What sidekick.New checks is left
 // to it.
-func (f *flags) complete(std cli.Std, names, command []string) error {
+func (f *flags) complete(names, command []string) error {
 	if err := f.check(names, command); err != nil {
 		return err
 	}
 	c := &f.cfg
 	c.Service = names[0]
-	c.Checks, c.Routes, c.Tags = *f.checks, *f.routes, *f.tags
+	c.Checks, c.Routes, c.Tags, c.TTL = *f.checks, *f.routes, *f.tags, f.ttl
 	labels, err := parseLabels(*f.labels)
 	if err != nil {
 		return err
@@ -97,30 +141,49 @@ func (f *flags) complete(std cli.Std, names, command []string) error {
 	c.Drain, c.StartPeriod, c.StopTimeout = orNone(c.Drain), orNone(c.StartPeriod), orNone(c.StopTimeout)
 	c.Weight = orNone(f.weight)
 	c.Host, _ = os.Hostname() // announced for people; it may be missing
-	if len(command) == 0 {
-		return nil
+	if len(command) > 0 {
+		c.App = exec.Command(command[0], command[1:]...)
+		c.App.Env = appEnviron()
 	}
-	c.App = exec.Command(command[0], command[1:]...)
-	c.App.Stdin, c.App.Stdout, c.App.Stderr = std.In, std.Out, std.Err
+	return nil
+}
+
+// address finds what -addr leaves open: the host, the port.
+func (f *flags) address(ctx context.Context, env foreign) (err error) {
+	c := &f.cfg
+	if host, port, err := net.SplitHostPort(c.Addr); err == nil && host == "" && port != "" {
+		host, now, err := f.chosenHost(ctx, env)
+		switch {
+		case err != nil && !now:
+			return &notNowError{err}
+		case err != nil:
+			return err
+		}
+		c.Addr = net.JoinHostPort(host, port)
+	}
 	if f.portEnv == "" {
 		return nil
 	}
 	if c.Addr, err = takePort(c.Addr); err != nil {
-		return fmt.Errorf("-port-env: %w", err)
+		return &notNowError{fmt.Errorf("-port-env: %w", err)}
 	}
 	_, port, _ := net.SplitHostPort(c.Addr)
-	c.App.Env = environ(f.portEnv + "=" + port)
+	c.App.Env = append(c.App.Env, f.portEnv+"="+port)
 	return nil
 }
 
 func (f *flags) check(names, command []string) error {
 	switch {
 	case len(names) == 0:
-		return fmt.Errorf("want the NAME of the service")
+		return fmt.Errorf("want the NAME of the service, or SERVICE_NAME in the environment")
 	case len(names) > 1:
 		return fmt.Errorf("%q: want one NAME, and a command behind --", names[1])
 	case f.cfg.Addr == "":
 		return fmt.Errorf("-addr: want HOST:PORT, where others reach the app")
+	case (f.iface != "" || f.cidr != "") && !strings.HasPrefix(f.cfg.Addr, ":"):
+		return fmt.Errorf("-interface and -cidr choose the host of -addr :PORT: %q has one", f.cfg.Addr)
+	case f.status == "" && slices.ContainsFunc(*f.checks, func(spec string) bool { return strings.HasPrefix(spec, "heartbeat:") }):
+		return fmt.Errorf("-health heartbeat: wants -status too, where the app beats")
 	case f.ttl < 2*time.Second || f.ttl > 24*time.Hour:
 		return fmt.Errorf("-ttl %v: want 2s to 24h", f.ttl)
 	case f.cfg.Interval <= 0 || f.cfg.Timeout <= 0:

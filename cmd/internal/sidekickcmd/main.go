@@ -1,19 +1,16 @@
 // Package sidekickcmd is the command "muster sidekick", which cmd/sidekick is
-// made of too. It reads flags and environment, opens etcd, and hands signals and
-// systemd's wishes to package sidekick.
+// made of too. It reads flags and environment, chooses the address, opens etcd,
+// hands signals to package sidekick, serves its status and tells systemd how it
+// is doing. "muster unit" prints the unit for it.
 package sidekickcmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
-	"strings"
 	"syscall"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 
 	"muster/backends/etcd"
 	"muster/cmd/internal/cli"
@@ -25,22 +22,31 @@ import (
 // it.
 func Main(ctx context.Context, std cli.Std, args []string) int {
 	f := newFlags(std)
-	cfg, code, ok := f.parse(std, args)
-	if !ok {
+	if code, ok := f.parse(ctx, std, args); !ok {
 		return code
 	}
-	log := f.log()
+	cfg, log := f.cfg, f.log()
 	store, err := etcd.Open(f.store, log)
 	if err != nil {
 		return f.Wrong(std, "-store: %v", err)
 	}
 	defer store.Close()
 	cfg.Lease, cfg.Log = store.Lease(f.ttl), log
-	cfg.Notify = new(unit).notify
+	tell := &systemd{leaveLimit: cfg.LeaveLimit(), log: log}
+	cfg.Notify = tell.notify
 	s, err := sidekick.New(cfg)
 	if err != nil {
 		return f.Wrong(std, "%v", err)
 	}
+	if f.status != "" {
+		status, err := serveStatus(f.status, s.Handler())
+		if err != nil {
+			log.Error("failed", "err", fmt.Errorf("-status: %w", err))
+			return cli.Failed
+		}
+		defer status.close()
+	}
+	defer tell.watch(s.Stuck)()
 	ctx, stop := signals(ctx, s)
 	defer stop()
 	return exitCode(log, s.Run(ctx))
@@ -62,26 +68,3 @@ func exitCode(log *slog.Logger, err error) int {
 	}
 	return exit.ExitCode()
 }
-
-// A unit tells systemd how its service is doing, if systemd started it.
-type unit struct{ ready, stopping bool }
-
-func (u *unit) notify(s sidekick.Status) {
-	text := s.State
-	if why := cmp.Or(s.Trouble, s.Reason); why != "" {
-		text += ": " + strings.ReplaceAll(why, "\n", " ")
-	}
-	state := "STATUS=" + text
-	if s.Announced && !u.ready {
-		u.ready = true
-		state += "\n" + daemon.SdNotifyReady
-	}
-	if s.State == sidekick.Draining && !u.stopping {
-		u.stopping = true
-		state += "\n" + daemon.SdNotifyStopping
-	}
-	_, _ = daemon.SdNotify(false, state) // nobody may listen
-}
-
-// environ is the app's environment.
-func environ(extra ...string) []string { return append(os.Environ(), extra...) }

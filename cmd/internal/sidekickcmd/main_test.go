@@ -325,15 +325,18 @@ func TestUsage(t *testing.T) {
 		"a name that is two":  {[]string{"a/b", "-addr", "10.0.0.5:80"}, `service "a/b": want`},
 		"an ID that is two":   {[]string{"web", "-id", "a/b", "-addr", "10.0.0.5:80"}, `id "a/b": want`},
 		"no address":          {[]string{"web"}, "-addr: want HOST:PORT"},
+		"two ways to a host":  {[]string{"web", "-addr", "10.0.0.5:80", "-cidr", "10.0.0.0/8"}, "choose the host of -addr :PORT: \"10.0.0.5:80\" has one"},
+		"no network":          {[]string{"web", "-addr", ":80", "-cidr", "10.0.0.0"}, "-cidr \"10.0.0.0\": want ADDRESS/BITS such as 10.0.0.0/8"},
+		"nowhere to beat":     {[]string{"web", "-addr", "10.0.0.5:80", "-health", "heartbeat:10s"}, "-health heartbeat: wants -status too"},
 		"no port":             {[]string{"web", "-addr", "10.0.0.5"}, `addr "10.0.0.5": want HOST:PORT`},
-		"no host":             {[]string{"web", "-addr", ":8080"}, `addr ":8080": want a host too: the address or name of this machine`},
+		"any host":            {[]string{"web", "-addr", "0.0.0.0:8080"}, `addr "0.0.0.0:8080": want a host too: the address or name of this machine`},
 		"port 0":              {[]string{"web", "-addr", "10.0.0.5:0"}, "want a port, or -port-env"},
 		"port-env alone":      {[]string{"web", "-addr", "10.0.0.5:0", "-port-env", "PORT"}, "-port-env PORT: want a command behind --"},
 		"no command":          {[]string{"web", "-addr", "10.0.0.5:80", "--"}, "want a command behind --"},
 		"near miss":           {[]string{"web", "-adr", "10.0.0.5:80"}, "unknown flag -adr (did you mean -addr?)"},
 		"another near miss":   {[]string{"web", "-helth", "none"}, "did you mean -health?"},
-		"unknown check":       {[]string{"web", "-addr", "10.0.0.5:80", "-health", "grpc:web"}, `check "grpc:web": want tcp:, http:/PATH, https:/PATH, exec:COMMAND or none`},
-		"a URL as check":      {[]string{"web", "-addr", "10.0.0.5:80", "-health", "http://x/y"}, `want http:/PATH, asked of 10.0.0.5:80`},
+		"unknown check":       {[]string{"web", "-addr", "10.0.0.5:80", "-health", "ping:web"}, `check "ping:web": want tcp:, http:/PATH or https:/PATH [status=200-399] [body=TEXT] [host=NAME] [tls=verify], grpc:[SERVICE], exec:COMMAND, heartbeat:TIME, systemd:UNIT, docker:CONTAINER or none`},
+		"a URL as check":      {[]string{"web", "-addr", "10.0.0.5:80", "-health", "http://x/y"}, `want http:/PATH, asked of the announced address`},
 		"none and a check":    {[]string{"web", "-addr", "10.0.0.5:80", "-health", "none", "-health", "tcp:"}, `check "none": want it alone`},
 		"short ttl":           {[]string{"web", "-addr", "10.0.0.5:80", "-ttl", "1s"}, "-ttl 1s: want 2s to 24h"},
 		"ttl without a unit":  {[]string{"web", "-addr", "10.0.0.5:80", "-ttl", "15"}, `invalid value "15" for flag -ttl`},
@@ -377,7 +380,7 @@ func TestHelp(t *testing.T) {
 	if code := sidekickcmd.Main(t.Context(), std, []string{"-h"}); code != cli.Done {
 		t.Errorf("got code %d: want 0", code)
 	}
-	for _, want := range []string{"NAME -addr HOST:PORT", "-- CMD", "default 15s", "exec:COMMAND", "MUSTER_STOP_TIMEOUT"} {
+	for _, want := range []string{"NAME -addr [HOST]:PORT", "-- CMD", "default 15s", "exec:COMMAND", "MUSTER_STOP_TIMEOUT"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("help has no %q:\n%s", want, out.String())
 		}

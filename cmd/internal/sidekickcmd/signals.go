@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"muster/sidekick"
@@ -16,17 +17,23 @@ var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, sy
 // signals returns a context that ends with the first SIGTERM or SIGINT. The
 // second kills the app and ends the process at once, with 128 + its number. (For
 // the first half alone there is cli.Signals, which knows of no app.) What the app
-// should hear is handed to it. stop undoes it all.
+// should hear is handed to it, and as process 1 it reaps orphans. stop undoes it all.
 func signals(parent context.Context, s *sidekick.Sidekick) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	c := make(chan os.Signal, 4)
-	signal.Notify(c, append(forwarded, syscall.SIGTERM, syscall.SIGINT)...)
+	signal.Notify(c, append(slices.Clone(forwarded), syscall.SIGTERM, syscall.SIGINT)...)
+	orphans := make(chan os.Signal, 1) // on its own: however many come, the others are not lost
+	if os.Getpid() == 1 {
+		signal.Notify(orphans, syscall.SIGCHLD)
+	}
 	done := make(chan struct{})
 	go func() {
 		for {
 			select {
 			case <-done:
 				return
+			case <-orphans:
+				s.Reap()
 			case sig := <-c:
 				switch {
 				case sig != syscall.SIGTERM && sig != syscall.SIGINT:
@@ -42,6 +49,7 @@ func signals(parent context.Context, s *sidekick.Sidekick) (ctx context.Context,
 	}()
 	return ctx, func() {
 		signal.Stop(c)
+		signal.Stop(orphans)
 		close(done)
 		cancel()
 	}
