@@ -49,7 +49,7 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	// Requests outlive ctx while they drain; this one cuts them off.
 	base, cut := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), bodyTimeoutKey{}, how.Body))
 	defer cut()
-	running := crowd{left: make(chan struct{}, 1)}
+	running, conns := newCrowd(), newCrowd()
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			running.enter()
@@ -62,8 +62,13 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
 		ConnState: func(c net.Conn, s http.ConnState) {
-			if s == http.StateActive {
+			switch s {
+			case http.StateNew:
+				conns.enter()
+			case http.StateActive:
 				c.SetWriteDeadline(time.Time{}) // of the request before
+			case http.StateClosed, http.StateHijacked:
+				conns.leave()
 			}
 		},
 	}
@@ -73,11 +78,11 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	select {
 	case err = <-served:
 	case <-ctx.Done():
+		l.Close()
+		<-served // everything that was accepted is known to srv from here on
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(how.Drain, 0))
-		srv.Shutdown(limit)
-		running.wait(limit)
+		drain(limit, srv, running, conns)
 		cancel()
-		<-served
 	}
 	cut()
 	srv.Close()
@@ -85,12 +90,33 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	return err
 }
 
-// A crowd counts running requests, tunnels too: http.Server forgets those.
-// Unlike a sync.WaitGroup it may grow from none while somebody waits.
+// drainGrace is how long a connection may take to send its first request, and
+// to take the end of its last answer.
+const drainGrace = time.Second
+
+// drain waits until nothing runs any more, or limit ends. It is no
+// [http.Server.Shutdown], because that drops a request whose head it has just
+// read, on a new connection too, and forgets tunnels.
+func drain(limit context.Context, srv *http.Server, running, conns *crowd) {
+	srv.SetKeepAlivesEnabled(false) // closes what is idle, the others after their answer
+	grace := func() {
+		ctx, cancel := context.WithTimeout(limit, drainGrace)
+		defer cancel()
+		conns.wait(ctx)
+	}
+	grace()
+	running.wait(limit)
+	grace()
+}
+
+// A crowd counts requests, tunnels too, or connections. Unlike a sync.WaitGroup
+// it may grow from none while somebody waits.
 type crowd struct {
 	n    atomic.Int64
 	left chan struct{} // holds one token when there may be none left
 }
+
+func newCrowd() *crowd { return &crowd{left: make(chan struct{}, 1)} }
 
 func (c *crowd) enter() { c.n.Add(1) }
 
