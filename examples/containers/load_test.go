@@ -171,5 +171,8 @@ func (l *load) want(t *testing.T, when string, atMost int) {
 		t.Errorf("%s: %d requests failed, want at most %d: %v", when, len(failures), atMost, failures[:min(5, len(failures))])
 		return
 	}
-	t.Logf("%s: %d requests failed %v", when, len(failures), failures)
+	t.Logf("%s: %d requests failed", when, len(failures))
+	for _, failure := range failures {
+		t.Log(failure)
+	}
 }

@@ -37,7 +37,8 @@ images() {
 start() {
 	name=$1
 	shift
-	docker run -d --name "$fleet-$name" --hostname "$name" --network "$fleet" --network-alias "$name" "$@"
+	docker run -d --name "$fleet-$name" --hostname "$name" --network "$fleet" --network-alias "$name" "$@" >/dev/null
+	echo "$fleet-$name"
 }
 
 # The sidekick announces the app while it answers, and has a network connection
@@ -54,7 +55,7 @@ web() {
 up() {
 	images
 	# The upper half is for those that ask for no address.
-	docker network create --subnet "$subnet.0/24" --ip-range "$subnet.128/25" "$fleet"
+	docker network create --subnet "$subnet.0/24" --ip-range "$subnet.128/25" "$fleet" >/dev/null
 	start etcd "$fleet/etcd"
 	web 1 v1
 	web 2 v1
