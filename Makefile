@@ -1,10 +1,11 @@
 # make test     install what the tests need and pass them all (Debian, root)
 # make build    ./muster, for this machine
 # make rootfs   the static binary and /confd for the image, see Dockerfile
+# make check    format, vet, staticcheck
+# make bench-convergence   put in etcd to first routed request, beside etcd's own watch
 
-GO      ?= go
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS  = -s -w
+GO     ?= go
+LDFLAGS = -s -w
 
 .PHONY: build rootfs test check fmt bench-convergence clean
 

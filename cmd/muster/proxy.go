@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -44,6 +45,7 @@ func proxyCommand(ctx context.Context, std cli.Std, args []string) int {
 		StoreURL: *store, Prefix: *prefix, StateDir: *state, Admin: *adminAddr, Log: logger(), AccessLog: std.Out,
 		Flags: config.Flags{Default: *fallback, Domain: strings.Trim(*domain, ".")},
 	}
+	slog.SetDefault(e.Log) // for libraries that log by themselves
 	if f.Given("listen") {
 		e.Flags.Listen = *listen
 		for _, addr := range *listen {
