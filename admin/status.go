@@ -244,10 +244,18 @@ func (s *Source) notes() []Note {
 	switch {
 	case !s.Ready:
 		add(slog.LevelError, "The store has not answered yet, so every request gets 503%s", cause)
+	case s.Origin == discovery.FromDisk:
+		add(slog.LevelError, "The store has not answered yet. What this balancer knew %s ago, revision %d, is served from its disk%s", seconds(s.Age), s.Revision, cause)
 	case s.Stale:
 		add(slog.LevelError, "The store gave no sign of life for %s. What it said last, revision %d, goes on serving%s", seconds(s.Age), s.Revision, cause)
 	case s.Err != "":
 		add(slog.LevelWarn, "The store has trouble%s", cause)
+	}
+	if p := s.Protection; p.Held > 0 {
+		add(slog.LevelError, "Many endpoints expired at once: %d of %s stay while they answer their check", p.Held, some(p.Services))
+	}
+	if s.Protection.Off {
+		add(slog.LevelWarn, "The protection against mass expiry is off: /muster/protect says so")
 	}
 	for i, b := range s.Bad {
 		if i == maxBad {
@@ -261,6 +269,15 @@ func (s *Source) notes() []Note {
 		add(slog.LevelWarn, "Entry %s = %s can't be read: %s; %s", b.Key, quote(b.Value), b.Err, use)
 	}
 	return notes
+}
+
+// some are the first of names, and how many more there are.
+func some(names []string) string {
+	const few = 5
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more services", strings.Join(names[:few], ", "), len(names)-few)
 }
 
 // quote keeps the quotes of JSON readable.

@@ -112,6 +112,8 @@ func (p *planner) sole() string {
 	before := p.flags.Sole
 	left := p.snapshot.Service(before)
 	switch {
+	case p.flags.Loaded:
+		return before
 	case before == "" || !p.live(before) && left == nil:
 		if n == 1 {
 			return alone

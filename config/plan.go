@@ -24,6 +24,9 @@ type Flags struct {
 	// Sole is the service that was exposed for being the only one, as the plan
 	// before said it (or the state folder, at the start); empty for none.
 	Sole string
+	// Loaded says that the snapshot is of the disk: nobody is the only one in it
+	// who was not before.
+	Loaded bool
 }
 
 // A Problem is something in the file or the store that does not do what it

@@ -109,8 +109,8 @@ func TestFollow(t *testing.T) {
 	next(t, w, s3, has("web", 1))
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(w)
-	if families, err := registry.Gather(); err != nil || len(families) != 9 {
-		t.Errorf("%d metrics, %v, want 9", len(families), err)
+	if families, err := registry.Gather(); err != nil || len(families) != 13 {
+		t.Errorf("%d metrics, %v, want 13", len(families), err)
 	}
 }
 

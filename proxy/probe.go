@@ -17,8 +17,10 @@ import (
 	"muster/proxy/balance"
 )
 
-// maxProbes is how many probes run at the same time.
-const maxProbes = 64
+const (
+	maxProbes    = 64          // that run at the same time
+	probeTimeout = time.Second // of one that says nothing else
+)
 
 // A prober asks the upstreams that declare how, and marks those that fail.
 type prober struct {
@@ -54,7 +56,7 @@ func (p *prober) set(u *balance.Upstream, health *catalog.Health) {
 	}
 	probed := h.HTTP != "" || h.TCP
 	h.Interval = cmp.Or(h.Interval, catalog.Duration(2*time.Second))
-	h.Timeout = cmp.Or(h.Timeout, catalog.Duration(time.Second))
+	h.Timeout = cmp.Or(h.Timeout, catalog.Duration(probeTimeout))
 	h.Rise, h.Fall = cmp.Or(max(h.Rise, 0), 2), cmp.Or(max(h.Fall, 0), 3)
 
 	p.mu.Lock()
@@ -161,10 +163,25 @@ func (p *prober) done(pr *probe, err error) {
 
 // ask probes once.
 func (pr *probe) ask(ctx context.Context) error {
-	timeout := time.Duration(pr.health.Timeout)
-	if pr.health.HTTP == "" {
+	return ask(ctx, pr.upstream.Addr, pr.upstream.Proto, pr.health)
+}
+
+// Probe asks e once, as it declares to be asked; one that declares nothing is
+// connected to.
+func Probe(ctx context.Context, e catalog.Endpoint) error {
+	var h catalog.Health
+	if e.Health != nil {
+		h = *e.Health
+	}
+	h.Timeout = cmp.Or(h.Timeout, catalog.Duration(probeTimeout))
+	return ask(ctx, e.Addr, e.Proto, h)
+}
+
+func ask(ctx context.Context, addr, proto string, health catalog.Health) error {
+	timeout := time.Duration(health.Timeout)
+	if health.HTTP == "" {
 		d := net.Dialer{Timeout: timeout}
-		c, err := d.DialContext(ctx, "tcp", pr.upstream.Addr)
+		c, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return err
 		}
@@ -174,20 +191,20 @@ func (pr *probe) ask(ctx context.Context) error {
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(res)
 	scheme := "http"
-	if pr.upstream.Proto == "https" {
+	if proto == "https" {
 		scheme = "https"
 	}
-	req.SetRequestURI(scheme + "://" + pr.upstream.Addr + pr.health.HTTP)
+	req.SetRequestURI(scheme + "://" + addr + health.HTTP)
 	req.SetConnectionClose()
 	req.Header.SetUserAgent("muster")
 	res.SkipBody = true
 	client := fasthttp.HostClient{
-		Addr:                      pr.upstream.Addr,
+		Addr:                      addr,
 		IsTLS:                     scheme == "https",
 		MaxIdemponentCallAttempts: 1,
 		MaxResponseBodySize:       1 << 20,
 		DisablePathNormalizing:    true,
-		Dial: func(addr string) (net.Conn, error) {
+		Dial: func(string) (net.Conn, error) {
 			d := net.Dialer{Timeout: timeout}
 			return d.DialContext(ctx, "tcp", addr)
 		},
@@ -196,7 +213,7 @@ func (pr *probe) ask(ctx context.Context) error {
 		return err
 	}
 	if code := res.StatusCode(); code < 200 || code > 399 {
-		return fmt.Errorf("GET %s: status %d: want 200 to 399", pr.health.HTTP, code)
+		return fmt.Errorf("GET %s: status %d: want 200 to 399", health.HTTP, code)
 	}
 	return nil
 }

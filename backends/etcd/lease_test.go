@@ -296,3 +296,26 @@ func TestLeaseMovesToAnotherMember(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+func TestLeaseAlive(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	store := open(t, "etcd://"+s.Addr(), nil)
+	grant, err := s.Client().Grant(within(t), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if alive, err := store.LeaseAlive(within(t), int64(grant.ID)); !alive || err != nil {
+		t.Errorf("a lease that lives: %v, %v; want true", alive, err)
+	}
+	if _, err := s.Client().Revoke(within(t), grant.ID); err != nil {
+		t.Fatal(err)
+	}
+	if alive, err := store.LeaseAlive(within(t), int64(grant.ID)); alive || err != nil {
+		t.Errorf("a lease that is gone: %v, %v; want false", alive, err)
+	}
+	s.Kill()
+	if _, err := store.LeaseAlive(within(t), 1); err == nil {
+		t.Error("without etcd: got no error")
+	}
+}

@@ -54,7 +54,7 @@ func (e *edge) start() error {
 	if e.Store == nil {
 		snapshot = catalog.New(e.Prefix) // nothing to wait for
 	} else {
-		e.watcher = discovery.New(discovery.Config{Store: e.Store, Prefix: e.Prefix, Log: e.Log})
+		e.watcher = discovery.New(e.discovery())
 	}
 	e.update(snapshot)
 	if err := e.openAdmin(); err != nil {
@@ -70,6 +70,21 @@ func (e *edge) start() error {
 		e.Log.Info("admin listening", "addr", e.admin.Addr())
 	}
 	return nil
+}
+
+// discovery is how the store is followed.
+func (e *edge) discovery() discovery.Config {
+	c := discovery.Config{Store: e.Store, Prefix: e.Prefix, Log: e.Log, Probe: proxy.Probe}
+	if s, ok := e.Store.(interface {
+		LeaseAlive(ctx context.Context, id int64) (bool, error)
+	}); ok {
+		c.LeaseAlive = s.LeaseAlive
+	}
+	if e.StateDir != "" && e.StoreURL != "" {
+		c.Origin = redacted(e.StoreURL)
+		c.Disk = stateFile(e.StateDir, "snapshot", e.StoreURL, e.Prefix, "")
+	}
+	return c
 }
 
 // openAdmin takes the admin address, if there is to be one.
@@ -177,10 +192,11 @@ func (e *edge) follow(ctx context.Context) {
 }
 
 func (e *edge) update(snapshot *catalog.Snapshot) {
+	e.Flags.Loaded = e.watcher != nil && e.watcher.IsLoaded(snapshot)
 	plan, problems := config.Plan(e.File, e.Flags, snapshot)
 	e.proxy.Update(plan)
 	e.problems.set(problems, e.Log)
-	if snapshot != nil && e.Flags.Default == "" {
+	if snapshot != nil && e.Flags.Default == "" && !e.Flags.Loaded {
 		e.Flags.Sole = plan.Sole
 		e.record.keep(plan.Sole)
 	}

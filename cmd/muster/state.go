@@ -38,7 +38,7 @@ func openRecord(dir, store, prefix string, log *slog.Logger) record {
 	if dir == "" || store == "" {
 		return record{}
 	}
-	r := record{path: filepath.Join(dir, fmt.Sprintf("exposed-%x.json", sha256.Sum256([]byte(store+" "+prefix)))[:24]+".json"), log: log}
+	r := record{path: stateFile(dir, "exposed", store, prefix, ".json"), log: log}
 	text, err := os.ReadFile(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r
@@ -52,6 +52,12 @@ func openRecord(dir, store, prefix string, log *slog.Logger) record {
 	}
 	r.sole = kept.Sole
 	return r
+}
+
+// stateFile is the file in dir that keeps what of one store and prefix.
+func stateFile(dir, what, store, prefix, suffix string) string {
+	sum := sha256.Sum256([]byte(store + " " + prefix))
+	return filepath.Join(dir, fmt.Sprintf("%s-%x%s", what, sum[:8], suffix))
 }
 
 // keep writes the record if it says something new. One that can't be written is
