@@ -160,6 +160,34 @@ func (s *Server) Wipe() {
 	}
 }
 
+// Backup copies the data as they are now; the process is restarted for it. It is
+// for a cluster of one.
+func (s *Server) Backup() {
+	s.tb.Helper()
+	s.Kill()
+	s.copyData(s.dir+".backup", s.dir)
+	s.Restart()
+}
+
+// Restore kills the process and puts the data of Backup in place of those that
+// are there: Restart begins with them.
+func (s *Server) Restore() {
+	s.tb.Helper()
+	s.Kill()
+	s.copyData(s.dir, s.dir+".backup")
+}
+
+func (s *Server) copyData(to, from string) {
+	s.tb.Helper()
+	err := os.RemoveAll(to)
+	if err == nil {
+		err = os.CopyFS(to, os.DirFS(from))
+	}
+	if err != nil {
+		s.tb.Fatalf("etcdtest: %v", err)
+	}
+}
+
 // Stop freezes the process (SIGSTOP): connections stay, nothing answers.
 func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
 
