@@ -43,7 +43,16 @@ type entry struct {
 
 func newBook() *book { return &book{entries: make(map[string]*entry)} }
 
+// of is the entry of file. Nothing is kept of one that is gone and whose last
+// pass only now ends.
 func (b *book) of(file string) *entry {
+	if e := b.entries[file]; e != nil {
+		return e
+	}
+	return new(entry)
+}
+
+func (b *book) add(file string) *entry {
 	e := b.entries[file]
 	if e == nil {
 		e = &entry{Status: Status{File: file}}
@@ -60,12 +69,12 @@ func (b *book) loaded(resources []*Resource, broken []error) {
 	there := make(map[string]bool)
 	for _, r := range resources {
 		there[r.File] = true
-		b.of(r.File).Dest = r.Dest
+		b.add(r.File).Dest = r.Dest
 	}
 	for _, err := range broken {
 		if e := (*LoadError)(nil); errors.As(err, &e) {
 			there[e.Path] = true
-			b.of(e.Path).passed(err)
+			b.add(e.Path).passed(err)
 		}
 	}
 	maps.DeleteFunc(b.entries, func(file string, _ *entry) bool { return !there[file] })

@@ -1,6 +1,7 @@
 package template
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,11 @@ func (e *Engine) stage(v *view) (path string, err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if err := t.Execute(f, nil); err != nil {
+	w := bufio.NewWriterSize(f, 64<<10) // a template writes word by word
+	if err := t.Execute(w, nil); err != nil {
+		return "", err
+	}
+	if err := w.Flush(); err != nil {
 		return "", err
 	}
 	return f.Name(), f.Sync()
