@@ -25,6 +25,7 @@ func (s *Sidekick) check(ctx context.Context) {
 	defer func() { last.outdate() }()
 	v := verdict{rise: s.cfg.Rise, fall: s.cfg.Fall, startPeriod: s.cfg.StartPeriod}
 	began := time.Now()
+	defer s.checking.end()
 	for {
 		s.checking.begin()
 		results, err := runChecks(ctx, s.checks, s.cfg.Timeout)

@@ -74,7 +74,10 @@ func start(t *testing.T, etcd *etcdtest.Server, args ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{T: t}
-	args = append([]string{"web", "-addr", "10.0.0.5:8080", "-health", "none", "-ttl", "2s", "-store", "etcd://" + etcd.Addr()}, args...)
+	if !slices.Contains(args, "-health") {
+		args = append([]string{"-health", "none"}, args...)
+	}
+	args = append([]string{"web", "-addr", "10.0.0.5:8080", "-ttl", "2s", "-store", "etcd://" + etcd.Addr()}, args...)
 	c.cmd = exec.Command(path, args...)
 	c.cmd.Stderr = &c.log
 	out, err := c.cmd.StdoutPipe()
@@ -279,7 +282,10 @@ func TestTellsSystemd(t *testing.T) {
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	t.Setenv("NOTIFY_SOCKET", path)
-	c := start(t, etcd, "-drain", "0")
+	t.Setenv("WATCHDOG_USEC", "100000")
+	c := start(t, etcd, "-drain", "1500ms", "-stop-timeout", "4s", "--", "sh", "-c", `trap "exit 0" TERM; echo "$NOTIFY_SOCKET$WATCHDOG_USEC"; while :; do sleep 0.01; done`)
+	c.line("") // what systemd said was for the sidekick alone
+	pings := 0
 	var got []string
 	for buf := make([]byte, 1000); !slices.Contains(got, "STATUS=left"); {
 		n, err := conn.Read(buf)
@@ -287,12 +293,27 @@ func TestTellsSystemd(t *testing.T) {
 			t.Fatalf("after %q: %v", got, err)
 		}
 		lines := strings.Split(string(buf[:n]), "\n")
+		if slices.Contains(lines, "WATCHDOG=1") {
+			if pings++; pings == 5 && slices.Contains(got, "READY=1") {
+				c.signal(syscall.SIGTERM)
+			}
+			continue
+		}
 		got = append(got, lines...)
 		if slices.Contains(lines, "READY=1") {
+			pings = 0
 			if len(keys(t, etcd)) != 2 {
 				t.Error("ready before it is announced")
 			}
-			c.signal(syscall.SIGTERM)
+		}
+		// 3s, 2s and 2s for etcd, the drain, the app's end and 1s, and 2s more.
+		if slices.Contains(lines, "STOPPING=1") && !slices.Contains(lines, "EXTEND_TIMEOUT_USEC=15500000") {
+			t.Errorf("got %q: want the time that leaving may take, 15.5s", lines)
+		}
+	}
+	for _, want := range []string{"STATUS=up", "STATUS=draining"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("got %q: want %s in it", got, want)
 		}
 	}
 	for _, want := range []string{"READY=1", "STOPPING=1"} {
@@ -302,6 +323,9 @@ func TestTellsSystemd(t *testing.T) {
 	}
 	if slices.Index(got, "READY=1") > slices.Index(got, "STOPPING=1") {
 		t.Errorf("order: got %q", got)
+	}
+	if pings < 5 {
+		t.Errorf("got %d pings for the watchdog: want 5 before it was stopped", pings)
 	}
 	c.exit(cli.Done)
 }
@@ -371,6 +395,66 @@ func TestFlagsFromTheEnvironment(t *testing.T) {
 	}}
 	if code := sidekickcmd.Main(t.Context(), std, []string{"web"}); code != cli.Usage || !strings.Contains(errs.String(), "MUSTER_STOP_TIMEOUT") {
 		t.Errorf("got code %d and %q: want 2 and the variable's name", code, errs.String())
+	}
+}
+
+// What CoreOS, Docker and registrator set is the default of flags, and MUSTER_*
+// wins over it, and a flag over that.
+func TestTheEnvironmentOfOthers(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	all := []string{
+		"HOST_IP=10.0.0.7", "SERVICE_NAME=any", "SERVICE_8080_NAME=web", "SERVICE_ID=any1", "SERVICE_8080_ID=web1",
+		"SERVICE_TAGS=any", "SERVICE_8080_TAGS=blue, green,",
+	}
+	for name, tt := range map[string]struct {
+		env, args []string
+		key, addr string
+		tags      string
+	}{
+		"of the port":       {all, []string{"-addr", ":8080"}, "/services/web/web1", "10.0.0.7:8080", `"tags":["blue","green"]`},
+		"of another port":   {all, []string{"-addr", ":9090"}, "/services/any/any1", "10.0.0.7:9090", `"tags":["any"]`},
+		"and MUSTER_*":      {append(all, "MUSTER_ID=m1", "MUSTER_TAG=mine"), []string{"-addr", ":8080"}, "/services/web/m1", "10.0.0.7:8080", `"tags":["mine"]`},
+		"and flags":         {append(all, "MUSTER_ID=m1"), []string{"api", "-addr", "10.0.0.9:8080", "-id", "f1", "-tag", "a"}, "/services/api/f1", "10.0.0.9:8080", `"tags":["a"]`},
+		"without any of it": {nil, []string{"api", "-addr", "10.0.0.9:8080"}, "/services/api/10.0.0.9:8080", "10.0.0.9:8080", `"weight":100,"health"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, err := binary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			meta := strings.Replace(tt.key, "/services/", "/services.meta/", 1)
+			events := etcd.Client().Watch(t.Context(), meta)
+			cmd := exec.Command(path, append(tt.args, "-health", "exec:true", "-store", "etcd://"+etcd.Addr(), "-drain", "0")...)
+			cmd.Env = append(os.Environ(), tt.env...)
+			cmd.Stderr = t.Output()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }()
+			select {
+			case r := <-events:
+				if got := string(r.Events[0].Kv.Value); !strings.Contains(got, tt.tags) && tt.env != nil || !strings.Contains(got, `"addr":"`+tt.addr+`"`) {
+					t.Errorf("metadata: got %s: want %s of %s", got, tt.tags, tt.addr)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%s was not written in %v", meta, patience)
+			}
+		})
+	}
+}
+
+func TestTheSlimBinarySaysItsOwnName(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(path, "web").CombinedOutput()
+	if want := "sidekick: -addr: want HOST:PORT"; err == nil || !strings.HasPrefix(string(out), want) || !strings.Contains(string(out), "Run 'sidekick -h'") {
+		t.Errorf("got %v and %q: want %q", err, out, want)
+	}
+	out, err = exec.Command(path, "-h").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "usage: sidekick NAME") {
+		t.Errorf("-h: got %v and %q", err, out)
 	}
 }
 
