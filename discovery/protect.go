@@ -32,7 +32,10 @@ type guard struct {
 	held   map[catalog.Place]*hold
 	recent []*hold // expiries that were believed, the oldest first
 
-	returned, gone int // holds that have ended since there were none
+	// Since there were no holds:
+	returned, gone int  // that have ended
+	found          bool // one was asked, and answered
+	told           bool // and that was logged: until then somebody may have meant it
 }
 
 // A hold is an endpoint whose expiry is not believed, or not yet.
@@ -313,6 +316,7 @@ type verdict struct {
 // count no more.
 func (g *guard) take(verdicts []verdict, log *slog.Logger) (c backends.Change, changed bool) {
 	var ended []*hold
+	found := g.found
 	for _, v := range verdicts {
 		h := v.hold
 		if g.held[h.Place] != h {
@@ -324,15 +328,17 @@ func (g *guard) take(verdicts []verdict, log *slog.Logger) (c backends.Change, c
 			delete(g.held, h.Place)
 			ended = append(ended, h)
 			g.gone++
-		case v.found && !h.shown:
-			h.shown = true
+		case v.found && h.shown:
+			g.found = true
+		case v.found:
+			g.found, h.shown = true, true
 			c.Put = append(c.Put, h.Plain)
 			if h.Meta.Key != "" {
 				c.Put = append(c.Put, h.Meta)
 			}
 		}
 	}
-	return dropped(c, ended, make(map[string]bool)), len(ended) > 0
+	return dropped(c, ended, make(map[string]bool)), len(ended) > 0 || g.found != found
 }
 
 // judge asks about one hold: whether its lease lives, so that somebody deleted

@@ -73,10 +73,14 @@ func (w *Watcher) showHolds(now time.Time) {
 	switch {
 	case p.Held > 0 && p.Since.IsZero():
 		p.Since = now
+	case p.Held > 0 && g.found && !g.told:
+		g.told = true
 		w.cfg.Log.Warn("many endpoints expired at once: they stay while they answer their check", "held", p.Held, "services", p.Services)
 	case p.Held == 0 && !p.Since.IsZero():
-		w.cfg.Log.Info("no expired endpoint is held any more", "after", now.Sub(p.Since).Round(time.Millisecond), "announced", g.returned, "gone", g.gone)
-		p.Since, g.returned, g.gone = time.Time{}, 0, 0
+		if g.told {
+			w.cfg.Log.Info("no expired endpoint is held any more", "after", now.Sub(p.Since).Round(time.Millisecond), "announced", g.returned, "gone", g.gone)
+		}
+		p.Since, g.returned, g.gone, g.found, g.told = time.Time{}, 0, 0, false, false
 	}
 	w.verify.set(holds)
 }
