@@ -211,10 +211,13 @@ func (a *Announcement) check() error {
 	if a.Weight < 0 || a.Weight > 65535 {
 		return fmt.Errorf("weight %d: want 0 to 65535", a.Weight)
 	}
-	switch a.State {
-	case "":
+	switch a.State { // the constant, and not another copy of its text
+	case "", Up:
 		a.State = Up
-	case Up, Starting, Draining:
+	case Starting:
+		a.State = Starting
+	case Draining:
+		a.State = Draining
 	default:
 		return fmt.Errorf("state %q: want starting, up or draining", a.State)
 	}

@@ -99,6 +99,25 @@ func (s *Snapshot) Service(name string) *Service {
 	return nil
 }
 
+// Since returns the services that are others in before, by name. ok is false
+// where the two don't know the same names: then every service may have a new
+// place.
+func (s *Snapshot) Since(before *Snapshot) (changed []*Service, ok bool) {
+	if before == nil || len(before.services) != len(s.services) {
+		return nil, false
+	}
+	for i, svc := range s.services {
+		switch was := before.services[i]; {
+		case was == svc:
+		case was.Name != svc.Name:
+			return nil, false
+		default:
+			changed = append(changed, svc)
+		}
+	}
+	return changed, true
+}
+
 func (s *Snapshot) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(s.services, name, func(svc *Service, name string) int { return strings.Compare(svc.Name, name) })
 }
@@ -148,7 +167,7 @@ func (s *Snapshot) Apply(c backends.Change) *Snapshot {
 	var changed []*Service
 	for name, edits := range byName {
 		old := s.Service(name)
-		if svc := old.apply(name, edits, c.Full, c.Revision, s.prefix); svc != old {
+		if svc := old.apply(name, edits, c.Full, c.Revision); svc != old {
 			changed = append(changed, svc)
 		}
 	}

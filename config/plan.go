@@ -130,23 +130,32 @@ func (p *planner) known(name string) bool {
 
 // service applies the file's words to one service.
 func (p *planner) service(name string, endpoints []*catalog.Endpoint) proxy.Service {
-	s := proxy.Service{Name: name, Endpoints: endpoints, Sources: make(map[string]string)}
+	s := proxy.Service{Name: name, Endpoints: endpoints}
 	own := p.file.services[name]
+	from := func(setting, source string) {
+		if s.Sources == nil {
+			s.Sources = make(map[string]string)
+		}
+		s.Sources[setting] = source
+	}
 	set := func(setting string, to *time.Duration, own, defaults sourced[duration]) {
 		if own.value == 0 {
 			own = defaults
 		}
 		if own.value != 0 {
-			*to, s.Sources[setting] = time.Duration(own.value), own.source
+			*to = time.Duration(own.value)
+			from(setting, own.source)
 		}
 	}
 	set("timeout.connect", &s.Timeout.Connect, own.timeout.connect, p.file.timeout.connect)
 	set("timeout.response", &s.Timeout.Response, own.timeout.response, p.file.timeout.response)
 	if own.health != nil {
-		s.Health, s.Sources["health"] = own.health, own.source
+		s.Health = own.health
+		from("health", own.source)
 	}
 	if len(own.endpoints) > 0 {
-		s.Endpoints, s.Sources["endpoints"] = withFixed(endpoints, own.endpoints), own.source
+		s.Endpoints = withFixed(endpoints, own.endpoints)
+		from("endpoints", own.source)
 	}
 	return s
 }
