@@ -12,7 +12,7 @@
 // minute; everything else is computed when somebody looks. Nothing here can
 // change anything: it only reads.
 //
-//	Balancer.Status ──sampler──> rows (60 s) ──view──> page, JSON, stream
+//	Balancer.Overview ──sampler──> rows (60 s) ──view──> page, JSON, stream
 package admin
 
 import (
@@ -34,7 +34,10 @@ import (
 )
 
 // A Balancer is what the page is about; [proxy.Proxy] is one.
-type Balancer interface{ Status() proxy.Status }
+type Balancer interface {
+	Ready() bool
+	Overview(most int) proxy.Status
+}
 
 // A Store says how fresh the services are; [discovery.Watcher] is one.
 type Store interface{ Status() discovery.Status }

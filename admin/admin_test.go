@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,10 +29,26 @@ type scripted struct {
 	status proxy.Status
 }
 
-func (s *scripted) Status() proxy.Status {
+func (s *scripted) Ready() bool { return s.Overview(0).Ready }
+
+func (s *scripted) Overview(most int) proxy.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.status
+	st := s.status
+	st.Services = slices.Clone(st.Services)
+	for i := range st.Services {
+		svc := &st.Services[i]
+		n := min(most, len(svc.Upstreams))
+		most -= n
+		for _, u := range svc.Upstreams[n:] {
+			if svc.More == nil {
+				svc.More = make(map[string]int)
+			}
+			svc.More[u.State]++
+		}
+		svc.Upstreams = svc.Upstreams[:n]
+	}
+	return st
 }
 
 func (s *scripted) set(status proxy.Status) {

@@ -62,7 +62,7 @@ func TestBrowserPatchesThePage(t *testing.T) {
 			Bad: []discovery.Bad{{Key: "/services/web/9", Value: "<i>", Err: "want host:port"}},
 		}},
 		Notes: func() []Note {
-			if b.Status().Refused[503] == 0 {
+			if b.Overview(0).Refused[503] == 0 {
 				return nil
 			}
 			return []Note{{slog.LevelInfo, "api", "is gone"}}

@@ -16,7 +16,7 @@ func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w
 // readyz says whether requests may be sent here. A balancer with fixed
 // endpoints and no store is ready from the start.
 func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
-	reason := a.notReady(a.cfg.Balancer.Status().Ready)
+	reason := a.notReady(a.cfg.Balancer.Ready())
 	if reason == "" {
 		fmt.Fprintln(w, "ready")
 		return

@@ -60,7 +60,7 @@ func (s *sampler) run(ctx context.Context) {
 
 // sample takes one.
 func (s *sampler) sample(now time.Time) {
-	status := s.balancer.Status()
+	status := s.balancer.Overview(maxEndpoints)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.at
@@ -70,7 +70,6 @@ func (s *sampler) sample(now time.Time) {
 	sum := all.newest()
 	sum.at, sum.inFlight = now, 0
 	latency := all.newestLatency()
-	endpoints := 0
 	for i := range status.Services {
 		svc := &status.Services[i]
 		r := s.row(rowKey{service: svc.Name}, window)
@@ -80,12 +79,11 @@ func (s *sampler) sample(now time.Time) {
 		sum.inFlight += svc.InFlight
 		latency = plus(latency, latencyDelta)
 		for _, u := range svc.Upstreams {
-			if endpoints++; endpoints > maxEndpoints {
-				s.omitted++
-				continue
-			}
 			r := s.row(rowKey{svc.Name, u.ID, u.Addr}, window)
 			r.add(before, point{now, u.Requests, u.Errors, u.InFlight}, u.Latency)
+		}
+		for _, n := range svc.More {
+			s.omitted += n
 		}
 	}
 	all.push(sum, latency)

@@ -178,7 +178,7 @@ func (s *sampler) service(in proxy.ServiceStatus) Service {
 		Name: in.Name, Exposed: in.Exposed, Retries: in.Retries, Routes: []string{}, Endpoints: []Endpoint{},
 		Traffic: s.rows[rowKey{service: in.Name}].traffic(),
 	}
-	svc.State, svc.Summary = summary(in.Upstreams)
+	svc.State, svc.Summary = summary(in.Upstreams, in.More)
 	for _, r := range s.last.Routes {
 		if r.Service == in.Name {
 			svc.Routes = append(svc.Routes, r.Match)
@@ -187,9 +187,6 @@ func (s *sampler) service(in proxy.ServiceStatus) Service {
 	var sum float64
 	for _, u := range in.Upstreams {
 		r := s.rows[rowKey{in.Name, u.ID, u.Addr}]
-		if r == nil {
-			continue // beyond maxEndpoints
-		}
 		e := Endpoint{ID: u.ID, Addr: u.Addr, State: u.State, Reason: u.Reason, Weight: u.Weight, Traffic: r.traffic()}
 		sum += e.Rate
 		svc.Endpoints = append(svc.Endpoints, e)
@@ -205,9 +202,13 @@ func (s *sampler) service(in proxy.ServiceStatus) Service {
 // states are the words for an endpoint, in the order in which they are counted.
 var states = []string{"up", "starting", "draining", "failing", "leaving"}
 
-// summary counts endpoints by state.
-func summary(upstreams []proxy.UpstreamStatus) (state, text string) {
-	count := make(map[string]int)
+// summary counts endpoints by state: those that are listed and more.
+func summary(upstreams []proxy.UpstreamStatus, more map[string]int) (state, text string) {
+	count, all := make(map[string]int), len(upstreams)
+	for state, n := range more {
+		count[state] += n
+		all += n
+	}
 	for _, u := range upstreams {
 		count[u.State]++
 	}
@@ -221,7 +222,7 @@ func summary(upstreams []proxy.UpstreamStatus) (state, text string) {
 		return "down", "no endpoint"
 	case count["up"] == 0:
 		return "down", text[2:]
-	case count["up"] < len(upstreams):
+	case count["up"] < all:
 		return "part", text[2:]
 	default:
 		return "up", text[2:]

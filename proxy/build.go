@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"muster/catalog"
@@ -18,7 +19,7 @@ type upstreamKey struct{ service, id, addr, proto string }
 // plan had it.
 type upstream struct {
 	*balance.Upstream
-	endpoint *catalog.Endpoint
+	endpoint atomic.Pointer[catalog.Endpoint] // p.mu guards its changes
 	update   uint64
 }
 
@@ -26,7 +27,7 @@ type upstream struct {
 type service struct {
 	plan      *Service // in the newest plan
 	stats     *balance.Stats
-	upstreams []*upstream // of plan.Endpoints, in their order
+	upstreams []*upstream // of plan.Endpoints, in their order; build makes another slice
 	built     *balance.Service
 	number    int // in the table
 }
@@ -152,11 +153,12 @@ func (p *Proxy) build(s *service, plan *Service) {
 		if u.update == p.updates {
 			continue // the same endpoint twice
 		}
-		if u.endpoint == nil || !sameEndpoint(u.endpoint, e) || !sameProbe || u.State() == balance.Leaving {
+		if was := u.endpoint.Load(); was == nil || !sameEndpoint(was, e) || !sameProbe || u.State() == balance.Leaving {
 			u.SetState(stateOf(e.State))
 			p.probes.set(u.Upstream, cmp.Or(plan.Health, e.Health))
 		}
-		u.endpoint, u.update = e, p.updates
+		u.endpoint.Store(e)
+		u.update = p.updates
 		s.upstreams = append(s.upstreams, u)
 		members = append(members, balance.Member{Upstream: u.Upstream, Weight: e.Weight})
 	}

@@ -23,6 +23,8 @@ var (
 	descInFlight = desc("in_flight", "Requests that are running.", "service")
 	descDuration = desc("request_duration_seconds", "Whole requests, without tunnels.", "service")
 
+	descEndpoints = desc("endpoints", "Endpoints of the service, by the state they are in.", "service", "state")
+
 	descUpstreamState    = desc("upstream_state", "1 for the state that the endpoint is in.", "service", "endpoint", "state")
 	descUpstreamRequests = desc("upstream_requests_total", "Attempts at the endpoint.", "service", "endpoint")
 	descUpstreamErrors   = desc("upstream_errors_total", "Attempts that got no answer, or one from 500 on.", "service", "endpoint")
@@ -37,15 +39,19 @@ var (
 func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descReady, descRequests, descErrors, descRetries, descInFlight, descDuration,
-		descUpstreamState, descUpstreamRequests, descUpstreamErrors, descUpstreamInFlight,
+		descEndpoints, descUpstreamState, descUpstreamRequests, descUpstreamErrors, descUpstreamInFlight,
 		descRefused, descPanics, descDropped,
 	} {
 		ch <- d
 	}
 }
 
+// maxIdle is how many endpoints there may be before those that are up and were
+// never asked get no series.
+const maxIdle = 2000
+
 // Collect is for [prometheus.Collector]. It reads the counters that requests
-// keep anyway, so a scrape costs no request anything.
+// keep anyway, so a scrape costs no request anything, and no update either.
 func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
@@ -53,11 +59,9 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sweep()
+	v := p.view()
 	ready := 0.0
-	if p.plan.Ready {
+	if v.ready {
 		ready = 1
 	}
 	gauge(descReady, ready)
@@ -66,7 +70,7 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range p.tally.All {
 		counter(descRefused, n, strconv.Itoa(kind.Answer().Status), kind.Answer().Error)
 	}
-	for _, s := range p.order {
+	for _, s := range v.services {
 		name := label(s.plan.Name)
 		for class, code := range [...]string{"client_gone", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 			counter(descRequests, s.stats.Class(class), name, code)
@@ -75,6 +79,7 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 		counter(descRetries, s.stats.Retries(), name)
 		gauge(descInFlight, float64(s.stats.InFlight()), name)
 		ch <- duration(&s.stats.Latency, name)
+		states := make(map[string]int)
 		seen := make(map[string]bool, len(s.upstreams))
 		for _, u := range s.upstreams {
 			id := label(u.ID)
@@ -83,10 +88,17 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 			}
 			seen[id] = true
 			state, _ := u.condition()
+			states[state]++
+			if v.all > maxIdle && state == "up" && u.Requests() == 0 {
+				continue
+			}
 			gauge(descUpstreamState, 1, name, id, state)
 			counter(descUpstreamRequests, u.Requests(), name, id)
 			counter(descUpstreamErrors, u.Errors(), name, id)
 			gauge(descUpstreamInFlight, float64(u.InFlight()), name, id)
+		}
+		for state, n := range states {
+			gauge(descEndpoints, float64(n), name, state)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -9,7 +10,8 @@ import (
 )
 
 // A Status is what the proxy is doing, for people and programs that look at it.
-// It is a copy; making one costs the requests nothing.
+// It is a copy; making one costs the requests nothing, and keeps no [Proxy.Update]
+// waiting.
 type Status struct {
 	Ready     bool            `json:"ready"`
 	Listeners []string        `json:"listeners"` // addresses, with the port that was taken
@@ -37,6 +39,7 @@ type ServiceStatus struct {
 	InFlight  int64            `json:"in_flight"`
 	Latency   Latency          `json:"latency"` // whole requests
 	Upstreams []UpstreamStatus `json:"upstreams"`
+	More      map[string]int   `json:"more,omitempty"` // by state: upstreams that are not listed, see [Proxy.Overview]
 }
 
 // An UpstreamStatus is the running state of one endpoint. Counters only grow.
@@ -79,47 +82,92 @@ func newLatency(counts []uint64) Latency {
 	return Latency{Buckets: counts, P50: balance.Quantile(counts, 0.5), P99: balance.Quantile(counts, 0.99)}
 }
 
+// Ready is false before the first snapshot.
+func (p *Proxy) Ready() bool {
+	t := p.table.Load()
+	return t != nil && t.Ready()
+}
+
 // Status returns what the proxy is doing.
-func (p *Proxy) Status() Status {
+func (p *Proxy) Status() Status { return p.Overview(math.MaxInt) }
+
+// Overview is Status with no more than most upstreams in it: those of the
+// services after them are counted by their state. Where there are 100,000 it
+// costs a hundredth.
+func (p *Proxy) Overview(most int) Status {
 	addrs := p.Addrs()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sweep()
+	v := p.view()
 	st := Status{
-		Ready: p.plan.Ready, Listeners: addrs, InFlight: p.engine.InFlight(), Refused: make(map[int]uint64),
-		Routes: make([]RouteStatus, 0, len(p.plan.Routes)), Services: make([]ServiceStatus, 0, len(p.order)),
+		Ready: v.ready, Listeners: addrs, InFlight: p.engine.InFlight(), Refused: make(map[int]uint64),
+		Routes: make([]RouteStatus, 0, len(v.routes)), Services: make([]ServiceStatus, 0, len(v.services)),
 	}
 	for kind, n := range p.tally.All {
 		st.Refused[kind.Answer().Status] += n
 	}
 	exposed := make(map[string]bool)
-	for _, r := range p.plan.Routes {
+	for _, r := range v.routes {
 		exposed[r.Service] = true
 		st.Routes = append(st.Routes, RouteStatus{Match: r.String(), Service: r.Service, Source: r.Source, Shadows: r.Shadows})
 	}
-	leaving := make(map[string][]*upstream)
-	for _, u := range p.leaving {
-		leaving[u.Service] = append(leaving[u.Service], u)
-	}
-	for _, s := range p.order {
-		status := s.status()
+	for _, s := range v.services {
+		status := s.status(most, v.leaving[s.plan.Name])
 		status.Exposed = exposed[status.Name]
-		for _, u := range leaving[status.Name] {
-			status.Upstreams = append(status.Upstreams, u.status())
-		}
+		most -= len(status.Upstreams)
 		st.Services = append(st.Services, status)
 	}
 	return st
 }
 
-func (s *service) status() ServiceStatus {
+// A view is what the proxy stands at, to be looked at without its lock: what it
+// points to does not change, but for counters and states.
+type view struct {
+	ready    bool
+	routes   []Route
+	services []serviceView
+	leaving  map[string][]*upstream // by service
+	all      int                    // upstreams of services
+}
+
+type serviceView struct {
+	plan      *Service
+	stats     *balance.Stats
+	upstreams []*upstream
+}
+
+func (p *Proxy) view() view {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweep()
+	v := view{ready: p.plan.Ready, routes: p.plan.Routes, services: make([]serviceView, 0, len(p.order)), leaving: make(map[string][]*upstream)}
+	for _, s := range p.order {
+		v.services = append(v.services, serviceView{s.plan, s.stats, s.upstreams})
+		v.all += len(s.upstreams)
+	}
+	for _, u := range p.leaving {
+		v.leaving[u.Service] = append(v.leaving[u.Service], u)
+	}
+	return v
+}
+
+// status lists no more than most upstreams.
+func (s serviceView) status(most int, leaving []*upstream) ServiceStatus {
 	st := ServiceStatus{
 		Name: s.plan.Name, Requests: s.stats.Requests(), Errors: s.stats.Errors(), Retries: s.stats.Retries(),
 		InFlight: s.stats.InFlight(), Latency: newLatency(s.stats.Latency.Buckets()),
-		Upstreams: make([]UpstreamStatus, 0, len(s.upstreams)),
+		Upstreams: make([]UpstreamStatus, 0, min(most, len(s.upstreams)+len(leaving))),
 	}
-	for _, u := range s.upstreams {
-		st.Upstreams = append(st.Upstreams, u.status())
+	for _, some := range [][]*upstream{s.upstreams, leaving} {
+		for _, u := range some {
+			if len(st.Upstreams) < most {
+				st.Upstreams = append(st.Upstreams, u.status())
+				continue
+			}
+			if st.More == nil {
+				st.More = make(map[string]int)
+			}
+			state, _ := u.condition()
+			st.More[state]++
+		}
 	}
 	return st
 }
@@ -127,7 +175,7 @@ func (s *service) status() ServiceStatus {
 func (u *upstream) status() UpstreamStatus {
 	state, reason := u.condition()
 	return UpstreamStatus{
-		ID: u.ID, Addr: u.Addr, State: state, Reason: reason, Weight: u.endpoint.Weight,
+		ID: u.ID, Addr: u.Addr, State: state, Reason: reason, Weight: u.endpoint.Load().Weight,
 		Requests: u.Requests(), Errors: u.Errors(), InFlight: u.InFlight(), Latency: newLatency(u.Latency().Buckets()),
 	}
 }

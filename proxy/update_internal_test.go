@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"muster/catalog"
 	"muster/proxy/balance"
 )
@@ -113,6 +115,52 @@ func TestUpdateTwice(t *testing.T) {
 			if u.State != "up" {
 				t.Errorf("%v: %+v, want it up", order, u)
 			}
+		}
+	}
+}
+
+// An overview lists so many upstreams and counts the others; nothing is lost.
+func TestOverview(t *testing.T) {
+	p := New(Config{})
+	plan := planOf(3, 4)
+	plan.Services[2].Endpoints[3].State = catalog.Draining
+	p.Update(plan)
+	for _, most := range []int{0, 1, 4, 6, 11, 12, 100} {
+		var listed, more int
+		st := p.Overview(most)
+		for i, s := range st.Services {
+			listed += len(s.Upstreams)
+			for _, n := range s.More {
+				more += n
+			}
+			if draining := s.More["draining"] > 0; draining != (i == 2 && most < 12) {
+				t.Errorf("Overview(%d): %s: more is %v", most, s.Name, s.More)
+			}
+		}
+		if listed != min(most, 12) || listed+more != 12 || !st.Ready || !p.Ready() {
+			t.Errorf("Overview(%d): %d listed and %d more, want %d and 12 in all", most, listed, more, min(most, 12))
+		}
+	}
+}
+
+// Where there are very many endpoints, one that is up and was never asked has no
+// series of its own; it is counted.
+func TestIdleEndpointsHaveNoSeries(t *testing.T) {
+	for _, row := range []struct{ services, series, states int }{{20, 2000 * 4, 21}, {21, 2 * 4, 22}} {
+		p := New(Config{})
+		plan := planOf(row.services, 100)
+		plan.Services[1].Endpoints[7].State = catalog.Draining
+		p.Update(plan)
+		p.order[0].upstreams[3].Begin()
+		ch := make(chan prometheus.Metric)
+		go func() { p.Collect(ch); close(ch) }()
+		count := make(map[*prometheus.Desc]int)
+		for m := range ch {
+			count[m.Desc()]++
+		}
+		series := count[descUpstreamState] + count[descUpstreamRequests] + count[descUpstreamErrors] + count[descUpstreamInFlight]
+		if series != row.series || count[descEndpoints] != row.states {
+			t.Errorf("%d endpoints: %d series of endpoints, %d counts by state; want %d, %d", row.services*100, series, count[descEndpoints], row.series, row.states)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -41,6 +42,7 @@ type edge struct {
 	proxy    *proxy.Proxy
 	admin    *admin.Admin // nil: off
 	watcher  *discovery.Watcher
+	planner  config.Planner
 	problems problems
 	record   record
 }
@@ -147,6 +149,11 @@ func (e *edge) run(ctx context.Context) error {
 	return err
 }
 
+// planEvery is how soon after one plan of a snapshot the next may come. The first
+// after a quiet time is made at once; of a storm, each holds all that has come
+// since, and not one change.
+const planEvery = 5 * time.Millisecond
+
 // follow makes a plan of every snapshot and of every new file.
 func (e *edge) follow(ctx context.Context) {
 	snapshots := make(chan *catalog.Snapshot)
@@ -163,6 +170,11 @@ func (e *edge) follow(ctx context.Context) {
 				select {
 				case snapshots <- next:
 					known = next
+				case <-ctx.Done():
+					return
+				}
+				select {
+				case <-time.After(planEvery):
 				case <-ctx.Done():
 					return
 				}
@@ -193,7 +205,7 @@ func (e *edge) follow(ctx context.Context) {
 
 func (e *edge) update(snapshot *catalog.Snapshot) {
 	e.Flags.Loaded = e.watcher != nil && e.watcher.IsLoaded(snapshot)
-	plan, problems := config.Plan(e.File, e.Flags, snapshot)
+	plan, problems := e.planner.Plan(e.File, e.Flags, snapshot)
 	e.proxy.Update(plan)
 	e.problems.set(problems, e.Log)
 	if snapshot != nil && e.Flags.Default == "" && !e.Flags.Loaded {
@@ -212,6 +224,9 @@ type problems struct {
 func (p *problems) set(now []config.Problem, log *slog.Logger) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(now) == len(p.now) && (len(now) == 0 || &now[0] == &p.now[0]) {
+		return // the same, as the planner took them over
+	}
 	was := make(map[config.Problem]bool, len(p.now))
 	for _, old := range p.now {
 		was[old] = true
