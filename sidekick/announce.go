@@ -59,8 +59,7 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 		return true
 	}
 	if s.wish == announced && s.keys.metadata.Started == nil {
-		now := time.Now().UTC().Truncate(time.Second)
-		s.keys.metadata.Started = &now
+		s.keys.metadata.Started = s.started()
 	}
 	attempt, cancel := context.WithTimeoutCause(ctx, writeTimeout, fmt.Errorf("no answer within %v", writeTimeout))
 	defer cancel()
@@ -153,9 +152,27 @@ func (c Config) LeaveLimit() time.Duration {
 	return limit
 }
 
+// keep leaves the announcement to the next process, if that is wished and there
+// is one.
+func (s *Sidekick) keep(ctx context.Context) bool {
+	lease, ok := s.cfg.Lease.(keeping)
+	if !s.cfg.Keep || !ok || s.written == absent || s.wish != announced && !s.adopted {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
+	defer cancel()
+	_ = lease.Keep(ctx) // without an answer there is less of the TTL left
+	s.note(func(st *Status) { st.State = Left })
+	s.log.Info("left, still announced for the next process", "key", s.keys.plain)
+	return true
+}
+
 // leave takes the announcement back and ends the app. Where the app still runs
 // it drains first.
 func (s *Sidekick) leave(ctx context.Context) {
+	if s.keep(ctx) {
+		return
+	}
 	s.note(func(st *Status) { st.State = Draining })
 	var ended <-chan struct{} // nil: not ours
 	if s.app != nil {

@@ -24,6 +24,9 @@ func (s *Sidekick) check(ctx context.Context) {
 	last := finding{outdate: func() {}}
 	defer func() { last.outdate() }()
 	v := verdict{rise: s.cfg.Rise, fall: s.cfg.Fall, startPeriod: s.cfg.StartPeriod}
+	if s.wasUp {
+		v.startPeriod = 0
+	}
 	began := time.Now()
 	defer s.checking.end()
 	for {

@@ -53,6 +53,9 @@ type Config struct {
 	Labels map[string]string
 	Routes []string // see [catalog.ParseRoute]
 
+	// Keep leaves the announcement to the next process instead of withdrawing,
+	// where the Lease can (a method Keep). Not with App, which ends too.
+	Keep  bool
 	Drain time.Duration // from leaving to the end of the app; 5s, negative: none
 
 	// App is the announced app, not yet started. [Sidekick.Run] starts it, in a
@@ -127,6 +130,12 @@ func (c Config) check(at scene) (checks []check, err error) {
 	}
 	if c.Lease == nil {
 		wrong(errors.New("no lease to announce under"))
+	}
+	if c.Keep && c.App != nil {
+		wrong(errors.New("keep: want no app, as the next process can't have the one that ends"))
+	}
+	if _, ok := c.Lease.(keeping); c.Keep && !ok {
+		wrong(errors.New("keep: want a lease that can be kept"))
 	}
 	return checks, errors.Join(errs...)
 }

@@ -88,6 +88,9 @@ type Sidekick struct {
 	began             atomic.Pointer[time.Time] // Run
 	leaving           atomic.Bool
 
+	wasUp   bool // the process before left an announcement; see adopt
+	adopted bool // and nothing was found since; serve's own
+
 	// Run's own.
 	wish, written wish
 	reason        string // of the wish, for the log
@@ -135,6 +138,7 @@ func (s *Sidekick) Run(ctx context.Context) error {
 	}
 	now := time.Now()
 	s.began.Store(&now)
+	s.adopt()
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	var wg sync.WaitGroup
@@ -235,6 +239,7 @@ func (s *Sidekick) lost() {
 
 // take turns what the checks found into a wish.
 func (s *Sidekick) take(f finding) {
+	s.adopted = false
 	switch f.health {
 	case passing:
 		s.wish, s.reason = announced, f.reason

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -70,6 +71,29 @@ func (env foreign) complete(f *flags, names []string) []string {
 		c.DockerHost = env.dockerHost(c.DockerHost)
 	}
 	return names
+}
+
+// leaseFile is where the lease is remembered; empty: nowhere. Where the app ends
+// with the sidekick there is nothing to take up.
+func (env foreign) leaseFile(f *flags) string {
+	dir := f.state
+	if dir == "" {
+		dir, _, _ = strings.Cut(env("RUNTIME_DIRECTORY"), ":")
+	}
+	if dir == "" && f.cfg.Keep {
+		dir, _, _ = strings.Cut(env("STATE_DIRECTORY"), ":")
+		switch home := env("XDG_STATE_HOME"); {
+		case dir != "":
+		case home != "":
+			dir = filepath.Join(home, "muster")
+		default:
+			dir = filepath.Join(env("HOME"), ".local/state/muster")
+		}
+	}
+	if dir == "" || f.cfg.App != nil {
+		return ""
+	}
+	return filepath.Join(dir, f.cfg.Service+"@"+cmp.Or(f.cfg.ID, f.cfg.Addr)+".lease")
 }
 
 // appEnviron is the app's environment: the sidekick's own, without what systemd

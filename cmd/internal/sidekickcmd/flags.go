@@ -51,6 +51,8 @@ type flags struct {
 	store, portEnv string
 	status         string // where it is served; empty: nowhere
 	iface, cidr    string
+	onExit, state  string
+	takeOver       bool
 	ttl            time.Duration
 	weight         int
 	cfg            sidekick.Config
@@ -89,6 +91,9 @@ func (f *flags) define(std cli.Std) {
 	f.StringVar(&c.Zone, "zone", "", "`ZONE` to announce")
 	f.StringVar(&f.store, "store", "etcd://127.0.0.1:2379", "`URL` of etcd, etcd://[USER[:PASSWORD]@]HOST:PORT[,HOST:PORT]; etcds:// for TLS")
 	f.StringVar(&c.Prefix, "prefix", catalog.DefaultPrefix, "`KEY` under which services are announced")
+	f.StringVar(&f.onExit, "on-exit", "withdraw", "withdraw, or keep: `WHAT` becomes of the announcement on SIGTERM; what is kept lives\nfor -ttl, and the next sidekick takes it up without a change that anybody sees")
+	f.StringVar(&f.state, "state", "", "`DIR` that remembers the lease over a restart or crash (default $RUNTIME_DIRECTORY; with\n-on-exit keep else $STATE_DIRECTORY, $XDG_STATE_HOME/muster or ~/.local/state/muster)")
+	f.BoolVar(&f.takeOver, "takeover", false, "take the keys from whoever holds them, such as another sidekick with this -id")
 	f.StringVar(&f.status, "status", "", "`unix:PATH` or HOST:PORT to serve /healthz, /readyz, /status, /metrics and POST /beat at")
 	f.DurationVar(&c.StopTimeout, "stop-timeout", 10*time.Second, "`time` between SIGTERM and SIGKILL of CMD")
 	f.StringVar(&f.portEnv, "port-env", "", "`NAME` of the environment variable that tells CMD the port of -addr; port 0 takes a free one")
@@ -136,7 +141,7 @@ func (f *flags) complete(names, command []string) error {
 	if err != nil {
 		return err
 	}
-	c.Labels = labels
+	c.Labels, c.Keep = labels, f.onExit == "keep"
 	// In Config zero is the default and negative is none.
 	c.Drain, c.StartPeriod, c.StopTimeout = orNone(c.Drain), orNone(c.StartPeriod), orNone(c.StopTimeout)
 	c.Weight = orNone(f.weight)
@@ -184,6 +189,10 @@ func (f *flags) check(names, command []string) error {
 		return fmt.Errorf("-interface and -cidr choose the host of -addr :PORT: %q has one", f.cfg.Addr)
 	case f.status == "" && slices.ContainsFunc(*f.checks, func(spec string) bool { return strings.HasPrefix(spec, "heartbeat:") }):
 		return fmt.Errorf("-health heartbeat: wants -status too, where the app beats")
+	case f.onExit != "withdraw" && f.onExit != "keep":
+		return fmt.Errorf("-on-exit %q: want withdraw or keep", f.onExit)
+	case f.onExit == "keep" && command != nil:
+		return fmt.Errorf("-on-exit keep: want no command, as the app ends with the sidekick")
 	case f.ttl < 2*time.Second || f.ttl > 24*time.Hour:
 		return fmt.Errorf("-ttl %v: want 2s to 24h", f.ttl)
 	case f.cfg.Interval <= 0 || f.cfg.Timeout <= 0:

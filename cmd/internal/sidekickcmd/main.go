@@ -31,7 +31,9 @@ func Main(ctx context.Context, std cli.Std, args []string) int {
 		return f.Wrong(std, "-store: %v", err)
 	}
 	defer store.Close()
-	cfg.Lease, cfg.Log = store.Lease(f.ttl), log
+	lease := store.Lease(f.ttl)
+	lease.TakeOver, lease.File = f.takeOver, foreign(std.Getenv).leaseFile(f)
+	cfg.Lease, cfg.Log = lease, log
 	tell := &systemd{leaveLimit: cfg.LeaveLimit(), log: log}
 	cfg.Notify = tell.notify
 	s, err := sidekick.New(cfg)

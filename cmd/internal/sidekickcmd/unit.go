@@ -110,6 +110,11 @@ func (u *unit) text() string {
 	line("# Leaving takes less: -drain%s, and some seconds for etcd.", map[bool]string{true: ", -stop-timeout"}[u.command != nil])
 	line("TimeoutStopSec=%d", int((u.cfg.LeaveLimit() + 5*time.Second).Round(time.Second).Seconds()))
 	line("WatchdogSec=30")
+	if !u.fleet && u.command == nil {
+		line("# The lease is remembered here, so that a restart changes nothing.")
+		line("RuntimeDirectory=muster/%%N")
+		line("RuntimeDirectoryPreserve=%s", map[bool]string{false: "restart", true: "yes"}[u.cfg.Keep])
+	}
 	line("# SIGTERM goes to the sidekick alone.")
 	line("KillMode=mixed")
 	line("Restart=on-failure")
