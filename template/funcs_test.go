@@ -123,7 +123,7 @@ func TestFuncs(t *testing.T) {
 		"templates/a": `{{include "b"}}`, "templates/b": `{{include "a"}}`, "templates/deep": `{{include "deep" .}}`, "templates/broken": `{{`,
 	}
 	for i := range 12 {
-		name := func(n int) string { return "d" + string(rune('0'+n/10))[:min(1, n/10)] + string(rune('0'+n%10)) }
+		name := func(n int) string { return "d" + string(rune('0' + n/10))[:min(1, n/10)] + string(rune('0'+n%10)) }
 		files["templates/"+name(i)] = `{{include "` + name(i+1) + `"}}`
 	}
 	for name, text := range files {

@@ -30,6 +30,7 @@ var commands = []command{
 	{"sidekick", "run", "announce an endpoint while its check passes, drain and withdraw it", sidekickcmd.Main},
 	{"template", "run", "render templates from the store (confd's engine)", confd.Template},
 	{"demo", "run", "embedded etcd, three backends, a balancer and its status page", demo},
+	{"check", "help", "say what is wrong in muster.toml, confd.toml, resources and templates", check},
 	{"unit", "help", "print the systemd unit of a sidekick", sidekickcmd.Unit},
 	{"echo", "help", "a server that says who answered, slow or failing on request", echo},
 	{"version", "help", "say which version this is", version},
