@@ -1,5 +1,6 @@
 # make test     install what the tests need and pass them all (Debian, root)
 # make build    ./muster, for this machine
+# make chaos    break etcd and its connections by chance for 10 minutes (CHAOS_FOR, CHAOS_SEED)
 # make rootfs   the static binary and /confd for the image, see Dockerfile
 # make check    format, vet, staticcheck
 # make bench-convergence   put in etcd to first routed request, beside etcd's own watch
@@ -7,7 +8,7 @@
 GO     ?= go
 LDFLAGS = -s -w
 
-.PHONY: build rootfs test check fmt bench-convergence clean
+.PHONY: build rootfs test check chaos fmt bench-convergence clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o muster ./cmd/muster
@@ -25,6 +26,10 @@ test:
 
 check:
 	scripts/test check
+
+CHAOS_FOR ?= 10m
+chaos:
+	CHAOS_FOR=$(CHAOS_FOR) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -race -tags chaos -count=1 -timeout 2h -v -run TestChaos ./internal/faults
 
 fmt:
 	$(GO) tool gofumpt -w .

@@ -459,3 +459,36 @@ func TestSlowAppIsAnnouncedWhenItAnswers(t *testing.T) {
 	l.waitFor(t, 20, "A", "B")
 	l.faultless(t)
 }
+
+// A sidekick is restarted, politely with -on-exit keep and by kill -9 (A26): the
+// next one takes lease and keys up, and nobody sees an event. A session announces
+// anew, and its first key would have gone.
+func TestRestartOfASidekickIsSilent(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	_, addr := app(t, "A")
+	state := t.TempDir()
+	start := func() *proctest.Proc {
+		return sidekick(t, etcdURL(s.Addr()), "a", addr, 15, "-state", state, "-on-exit", "keep")
+	}
+	seen := record(t, s, "/")
+	side := announced(start())
+	lease := seen.is(t, key, addr).lease
+	other := naive(t, 15, theirs, addr, s.Addr())
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		side.Signal(sig)
+		side.Wait()
+		side = announced(start())
+	}
+	other.Signal(syscall.SIGKILL)
+	other.Wait()
+	naive(t, 15, theirs, addr, s.Addr())
+	put(t, s, "/mark", "x")
+	seen.is(t, "/mark", "x")
+	seen.wants(t, key, 1, 0)
+	seen.wants(t, metaKey, 1, 0)
+	seen.wants(t, theirs, 2, 0) // bites
+	if leases, err := s.Client().Leases(t.Context()); err != nil || len(leases.Leases) != 3 {
+		t.Errorf("leases: %+v, %v; want the sidekick's %x and the two of the sessions", leases, err, lease)
+	}
+}
