@@ -428,3 +428,54 @@ func TestSharedWatch(t *testing.T) {
 	}
 	again.Close()
 }
+
+// Whatever happens to the etcd, the file ends as it says, without a restart.
+func TestEtcdHeals(t *testing.T) {
+	f := newFolder(t, "keys = [\"/n\"]\n", `{{getv "/n" "none"}}`, "")
+	server := etcdtest.Start(t)
+	store, err := etcd.New(etcd.Config{Nodes: []string{server.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	f.engine.Store = store
+	server.Kill() // it starts later
+	stop := f.watch()
+	defer stop()
+	proctest.Eventually(t, "the news that the store is away", func() bool { return f.count(StoreFailed) == 1 })
+	server.Restart()
+	f.becomes("out/dest", "none")
+	put(t, server.Client(), "/n", "1")
+	f.becomes("out/dest", "1")
+
+	// While confd can't see it, the value changes, and the change is compacted.
+	server.Kill()
+	server.Restart()
+	for i := range 10 {
+		put(t, server.Client(), "/n", fmt.Sprint("kept ", i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), proctest.Patience)
+	defer cancel()
+	resp, err := server.Client().Get(ctx, "/n")
+	if err == nil {
+		_, err = server.Client().Compact(ctx, resp.Header.Revision)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.becomes("out/dest", "kept 9")
+
+	// It hangs for a while.
+	server.Stop()
+	proctest.Eventually(t, "the news that it hangs", func() bool {
+		return strings.Contains(f.engine.Status()[0].StoreErr, "etcd")
+	})
+	server.Cont()
+	put(t, server.Client(), "/n", "thawed")
+	f.becomes("out/dest", "thawed")
+
+	// Somebody starts over with an empty one.
+	server.Wipe()
+	server.Restart()
+	f.becomes("out/dest", "none")
+}
