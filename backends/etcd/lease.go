@@ -36,6 +36,7 @@ type Lease struct {
 
 	store *Store
 	ttl   time.Duration
+	claim time.Duration // what the process before wrote and this one did not is taken back after that
 	lost  chan struct{} // slot of one
 	wake  chan struct{} // slot of one: Run has something to do at once
 	file  leaseFile
@@ -64,6 +65,7 @@ func (s *Store) Lease(ttl time.Duration) *Lease {
 	}
 	return &Lease{
 		store:     s,
+		claim:     claimWithin,
 		ttl:       max(ttl, time.Second),
 		lost:      make(chan struct{}, 1),
 		wake:      make(chan struct{}, 1),

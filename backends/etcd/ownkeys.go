@@ -2,14 +2,13 @@ package etcd
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 
 	"muster/backends"
@@ -44,18 +43,25 @@ func (l *Lease) keepKeys(ctx context.Context) {
 			if err != nil {
 				continue // the renewal that fails too tells of it
 			}
-			for wrong := l.wrong(c, keys); len(wrong) > 0; wrong = nil {
-				if !pause(watching, time.Until(pace.next)) {
-					break
-				}
-				if l.repair(watching, wrong) {
-					pace.took(time.Now())
-				}
-			}
+			l.repairAll(watching, l.wrong(c, keys), &pace)
 		}
 		unhook()
 		cancel()
 		pause(ctx, 20*time.Millisecond) // many Writes in a row are one change
+	}
+}
+
+// repairAll repairs keys until that worked or ctx ends.
+func (l *Lease) repairAll(ctx context.Context, keys []string, pace *pace) {
+	failures := 0
+	for len(keys) > 0 && pause(ctx, time.Until(pace.next)) {
+		wrote, err := l.repair(ctx, keys)
+		if wrote {
+			pace.took(time.Now())
+		}
+		if err == nil || !pause(ctx, retryAfter(&failures)) {
+			return
+		}
 	}
 }
 
@@ -124,19 +130,18 @@ func (l *Lease) wrong(c backends.Change, watched []string) (wrong []string) {
 
 // repair makes etcd have what was wished of keys, and of those beside them. It
 // reports whether there was something to do. What another holds stays.
-func (l *Lease) repair(ctx context.Context, keys []string) bool {
+func (l *Lease) repair(ctx context.Context, keys []string) (wrote bool, err error) {
 	id, err := l.wait(ctx, true)
 	if err != nil {
-		return false
+		return false, err
 	}
 	select {
 	case l.repairing <- struct{}{}:
 		defer func() { <-l.repairing }()
 	case <-ctx.Done():
-		return false
+		return false, ctx.Err()
 	}
 	put, del := l.family(keys)
-	wrote := false
 	for len(put)+len(del) > 0 {
 		w := write{lease: l, repair: true}
 		n := min(maxOps, len(put))
@@ -146,12 +151,18 @@ func (l *Lease) repair(ctx context.Context, keys []string) bool {
 		err := l.store.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
 			return w.try(ctx, etcdserverpb.NewKVClient(conn), id)
 		})
-		if err == nil && len(w.wrote) > 0 {
+		if is(err, rpctypes.ErrGRPCLeaseNotFound) {
+			l.gone(id)
+		}
+		if err != nil {
+			return wrote, err
+		}
+		if len(w.wrote) > 0 {
 			wrote = true
 			l.store.log.Warn("key was changed by another, put right", "store", "etcd", "key", w.wrote[0], "keys", len(w.wrote))
 		}
 	}
-	return wrote
+	return wrote, nil
 }
 
 // family is what is wished of keys and of those that share a leader with them.
@@ -184,23 +195,19 @@ func (l *Lease) dropFormer(ctx context.Context) {
 	l.mu.Lock()
 	none := len(l.wishes.former) == 0
 	l.mu.Unlock()
-	if none || !pause(ctx, claimWithin) {
+	if none || !pause(ctx, l.claim) {
 		return
 	}
-	l.mu.Lock()
-	keys := slices.Sorted(maps.Keys(l.wishes.former))
-	l.mu.Unlock()
-	for some := range slices.Chunk(keys, maxOps) {
-		for {
-			err := l.Write(ctx, nil, some)
-			if err == nil || ctx.Err() != nil || errors.Is(err, ErrRevoked) {
-				break
-			}
-			l.store.log.Warn("keys of the process before are not taken back", "store", "etcd", "err", fmt.Errorf("try again: %w", err))
-			if !pause(ctx, repairLate) {
-				return
-			}
+	for {
+		keys := l.beginDrop()
+		if len(keys) == 0 {
+			return
 		}
-		l.store.log.Info("keys of the process before were taken back", "store", "etcd", "key", some[0], "keys", len(some))
+		switch err := l.run(ctx, nil, keys); {
+		case err == nil:
+			l.store.log.Info("keys of the process before were taken back", "store", "etcd", "key", keys[0], "keys", len(keys))
+		case ctx.Err() == nil:
+			l.store.log.Warn("keys of the process before stay", "store", "etcd", "key", keys[0], "keys", len(keys), "err", err)
+		}
 	}
 }

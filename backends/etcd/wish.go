@@ -47,7 +47,8 @@ func (w *wishes) changed() {
 	w.valid, w.end = context.WithCancel(context.Background())
 }
 
-// begin notes what a Write is about to do. l.mu is not held.
+// begin notes what a Write is about to do. Of two at the same key the later one
+// counts.
 func (l *Lease) begin(put []backends.KV, del []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,29 +59,43 @@ func (l *Lease) begin(put []backends.KV, del []string) {
 	for _, key := range del {
 		wrote[key] = true
 	}
-	now := time.Now()
-	note := func(key string, absent bool) *wish {
-		w := l.wishes.keys[key]
-		if w == nil {
-			w = new(wish)
-			l.wishes.keys[key] = w
-		}
-		w.absent, w.done, w.at = absent, false, now
-		w.writing++
-		w.leader = key
-		if k := leaderOf(key); wrote[k] {
-			w.leader = k
-		}
-		delete(l.wishes.former, key)
-		return w
-	}
 	for _, p := range put {
-		w := note(p.Key, false)
-		w.value, w.put = p.Value, true
+		w := l.wishes.note(p.Key, wrote)
+		w.value, w.put, w.absent = p.Value, true, false
 	}
 	for _, key := range del {
-		note(key, true)
+		l.wishes.note(key, wrote).absent = true
 	}
+}
+
+// beginDrop begins to delete some of the keys of the process before, and
+// returns them.
+func (l *Lease) beginDrop() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys := slices.Sorted(maps.Keys(l.wishes.former))
+	keys = keys[:min(len(keys), maxOps)]
+	for _, key := range keys {
+		l.wishes.note(key, nil).absent = true
+	}
+	return keys
+}
+
+// note is the wish for key that a Write of these keys is at.
+func (w *wishes) note(key string, wrote map[string]bool) *wish {
+	k := w.keys[key]
+	if k == nil {
+		k = new(wish)
+		w.keys[key] = k
+	}
+	k.done, k.at = false, time.Now()
+	k.writing++
+	k.leader = key
+	if leader := leaderOf(key); wrote[leader] {
+		k.leader = leader
+	}
+	delete(w.former, key)
+	return k
 }
 
 // finish notes how it went: without an error etcd has it as it was wished.
@@ -90,6 +105,9 @@ func (l *Lease) finish(put []backends.KV, del []string, err error) {
 	others := false
 	over := func(key string) {
 		w := l.wishes.keys[key]
+		if w == nil {
+			return // another Write of it was refused
+		}
 		w.writing--
 		if err == nil && w.writing == 0 {
 			w.done = true

@@ -46,16 +46,22 @@ func (e *ConflictError) Error() string {
 //
 // Write waits for etcd, and to put for a lease, until ctx ends. It may be called at any
 // time from any goroutine while Run runs.
-func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) (err error) {
-	w := write{lease: l, put: put, del: del}
+func (l *Lease) Write(ctx context.Context, put []backends.KV, del []string) error {
 	if n := len(put) + len(del); n > maxOps {
 		return fmt.Errorf("write of %d keys: want at most %d", n, maxOps)
 	}
 	if len(put)+len(del) == 0 {
 		return nil
 	}
+	_ = l.openFile() // what is written is claimed; Run tells of an error
 	l.begin(put, del)
+	return l.run(ctx, put, del)
+}
+
+// run does what was begun.
+func (l *Lease) run(ctx context.Context, put []backends.KV, del []string) (err error) {
 	defer func() { l.finish(put, del, err) }()
+	w := write{lease: l, put: put, del: del}
 	select {
 	case l.repairing <- struct{}{}: // a repair that runs now may undo this
 		<-l.repairing
@@ -184,6 +190,8 @@ func (w *write) decide(held []*mvccpb.KeyValue, id int64) (*etcdserverpb.TxnRequ
 		switch decider, may := w.mayPut(i, held); {
 		case w.repair && (!may || l.wishes.settled(p.Key) == nil):
 			continue // another's, or a Write is at it
+		case l.wishes.keys[p.Key].absent:
+			continue // a later Write has taken it back
 		case decider < 0:
 			continue
 		case !may:
@@ -239,9 +247,9 @@ func (w *write) mayPut(i int, held []*mvccpb.KeyValue) (decider int, may bool) {
 // mayDelete reports whether key is ours: it hangs on our lease, or it says what
 // we wrote and somebody took the lease off it. l.mu is held.
 func (w *write) mayDelete(key string, now *mvccpb.KeyValue) bool {
-	if now == nil || w.repair && w.lease.wishes.settled(key) == nil {
-		return false
-	}
 	wish := w.lease.wishes.keys[key]
-	return w.lease.mine[now.Lease] || now.Lease == 0 && wish != nil && wish.put && string(now.Value) == wish.value
+	if now == nil || w.repair && w.lease.wishes.settled(key) == nil || !wish.absent {
+		return false // the last: a later Write has put it
+	}
+	return w.lease.mine[now.Lease] || now.Lease == 0 && wish.put && string(now.Value) == wish.value
 }
