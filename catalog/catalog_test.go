@@ -330,3 +330,33 @@ func ExampleSnapshot_Apply() {
 	}
 	// Output: web 10.0.0.5:8080 east example.com/
 }
+
+// A service that only has metadata left, or a value that was never good, has no
+// endpoint; it keeps the routes it had, so that its requests get 503 and not 404.
+func TestServiceWithoutEndpointsKeepsItsRoutes(t *testing.T) {
+	meta := backends.KV{Key: "/services.meta/web/1", Value: `{"routes":["web.test/"]}`}
+	s := catalog.New(catalog.DefaultPrefix).Apply(backends.Change{Put: []backends.KV{{Key: "/services/web/1", Value: "h:1"}, meta}})
+	s = s.Apply(backends.Change{Deleted: []string{"/services/web/1"}})
+	svc := s.Service("web")
+	if len(svc.Endpoints) != 0 || svc.Gone() || len(svc.Routes) != 1 || svc.Routes[0].String() != "web.test/" {
+		t.Errorf("%d endpoints, gone %v, routes %v; want 0, false, web.test/", len(svc.Endpoints), svc.Gone(), svc.Routes)
+	}
+}
+
+// What all endpoints of a service say is in memory once.
+func TestEndpointsShareTexts(t *testing.T) {
+	var c backends.Change
+	for _, id := range []string{"1", "2", "3"} {
+		c.Put = append(c.Put, backends.KV{Key: "/services/web/" + id, Value: "h" + id + ":1"},
+			backends.KV{Key: "/services.meta/web/" + id, Value: `{"routes":["web.test/"],"tags":["blue"],"health":{"tcp":true}}`})
+	}
+	es := catalog.New(catalog.DefaultPrefix).Apply(c).Service("web").Endpoints
+	for _, e := range es[1:] {
+		if &e.Routes[0] != &es[0].Routes[0] || &e.Tags[0] != &es[0].Tags[0] || e.Health != es[0].Health {
+			t.Errorf("%s has texts of its own", e.ID)
+		}
+		if e.Addr == es[0].Addr {
+			t.Errorf("%s has the address of another", e.ID)
+		}
+	}
+}

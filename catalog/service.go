@@ -77,6 +77,9 @@ func (svc *Service) apply(name string, edits map[string]*edit, full bool, revisi
 		return next
 	}
 	next.sum()
+	if len(next.Endpoints) == 0 && svc != nil {
+		next.Routes = svc.Routes // its requests get 503, as those of a service that is gone
+	}
 	return next
 }
 
