@@ -93,9 +93,11 @@ func (f *Feed) Close() {
 }
 
 // A pending is the sum of the Changes that nobody has taken yet: per key the
-// newest thing that happened to it.
+// newest thing that happened to it. As long as it is only one Change it is kept
+// as it came: a Full one may hold 200,000 keys.
 type pending struct {
 	news     bool
+	one      *Change // all there is; nil: it is in what follows
 	full     bool
 	revision int64
 	put      map[string]KV
@@ -103,17 +105,24 @@ type pending struct {
 }
 
 func (p *pending) merge(c Change) {
-	p.news = true
+	if !p.news || c.Full {
+		*p = pending{news: true, one: &c}
+		return
+	}
+	if first := p.one; first != nil {
+		p.one = nil
+		p.add(*first)
+	}
+	p.add(c)
+}
+
+func (p *pending) add(c Change) {
 	p.revision = c.Revision
-	if c.Full {
-		p.full = true
+	p.full = p.full || c.Full
+	if p.put == nil {
 		p.put = make(map[string]KV, len(c.Put))
-		p.deleted = nil
 	}
 	for _, kv := range c.Put {
-		if p.put == nil {
-			p.put = make(map[string]KV)
-		}
 		p.put[kv.Key] = kv
 		delete(p.deleted, kv.Key)
 	}
@@ -131,8 +140,19 @@ func (p *pending) merge(c Change) {
 
 // take returns the sum as one Change, its keys sorted, and starts anew.
 func (p *pending) take() Change {
-	c := Change{Revision: p.revision, Full: p.full, Deleted: slices.Sorted(maps.Keys(p.deleted))}
-	c.Put = slices.SortedFunc(maps.Values(p.put), cmpKey)
+	var c Change
+	if p.one != nil {
+		c = *p.one
+		if !slices.IsSortedFunc(c.Put, cmpKey) {
+			c.Put = slices.SortedFunc(slices.Values(c.Put), cmpKey)
+		}
+		if !slices.IsSorted(c.Deleted) {
+			c.Deleted = slices.Sorted(slices.Values(c.Deleted))
+		}
+	} else {
+		c = Change{Revision: p.revision, Full: p.full, Deleted: slices.Sorted(maps.Keys(p.deleted))}
+		c.Put = slices.SortedFunc(maps.Values(p.put), cmpKey)
+	}
 	*p = pending{}
 	return c
 }
