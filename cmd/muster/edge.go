@@ -43,6 +43,7 @@ type edge struct {
 	admin    *admin.Admin // nil: off
 	watcher  *discovery.Watcher
 	planner  config.Planner
+	heap     heap
 	problems problems
 	record   record
 }
@@ -199,7 +200,13 @@ func (e *edge) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		first := newest != nil && !e.proxy.Ready()
 		e.update(newest)
+		if first {
+			wg.Go(e.heap.settle)
+		} else {
+			e.heap.bound()
+		}
 	}
 }
 
