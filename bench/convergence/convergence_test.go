@@ -1,10 +1,13 @@
-// Package convergence measures how long it takes from a put in etcd to the
-// first request that is routed by it, beside the time etcd itself takes to tell
-// a watcher of the same put, in the same run:
+// Package convergence measures how long the truth takes: from a put in etcd to
+// the first request that is routed by it, from a delete to the last one, to a
+// rendered file, from a death to the end of its entry; with few services and with
+// 100,000 endpoints, and what that costs. Beside each stands what etcd itself
+// needed to tell a watcher of the same put in the same run.
 //
-//	go test ./bench/convergence -v -args -services 1,1000 -puts 300
+//	make bench-convergence
+//	go test ./bench/convergence -v -args -services 1,1000 -puts 300 -endpoints 100000
 //
-// Times are printed, never asserted; what is asserted is that every put arrives
+// Times are printed, never asserted; what is asserted is that everything arrives
 // and that no request fails on the way.
 package convergence
 
@@ -17,7 +20,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,12 +32,17 @@ import (
 )
 
 var (
-	services = flag.String("services", "1,50", "numbers of services in the store, comma-separated")
-	puts     = flag.Int("puts", 20, "puts to measure for each")
+	services  = flag.String("services", "1,50", "numbers of services in the store, comma-separated")
+	puts      = flag.Int("puts", 20, "puts to measure for each")
+	endpoints = flag.Int("endpoints", 2000, "endpoints in the store of TestScale")
+	rate      = flag.Int("rate", 200, "changes a second to others")
+	churnFor  = flag.Duration("churn", 2*time.Second, "how long they go on")
+	flood     = flag.Int("flood", 1000, "puts that come within two seconds")
 )
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	printReport()
 	proctest.Clean()
 	os.Exit(code)
 }
@@ -50,71 +57,115 @@ func TestConvergence(t *testing.T) {
 	}
 }
 
-// converge moves the only endpoint of one service to and fro between two
-// origins, and asks after each put until the other one answers.
+// converge has n services in the store, one of which moves.
 func converge(t *testing.T, n int) {
 	etcd := etcdtest.Start(t)
 	client := etcd.Client()
-	origins := []string{origin(t, "0"), origin(t, "1")}
-	const key, host = "/services/moving/1", "moving.test"
-	put := func(key, value string) {
-		t.Helper()
-		if _, err := client.Put(t.Context(), key, value); err != nil {
-			t.Fatal(err)
-		}
-	}
+	still := origin(t, "still")
 	for i := range n - 1 {
-		put(fmt.Sprintf("/services/still-%04d/1", i), origins[0])
-		put(fmt.Sprintf("/services.meta/still-%04d/1", i), fmt.Sprintf(`{"routes":["still-%04d.test/"]}`, i))
+		put(t, client, fmt.Sprintf("/services/still-%04d/1", i), still)
+		put(t, client, fmt.Sprintf("/services.meta/still-%04d/1", i), fmt.Sprintf(`{"routes":["still-%04d.test/"]}`, i))
 	}
-	put("/services.meta/moving/1", `{"routes":["`+host+`/"]}`)
-	put(key, origins[1])
+	m := newMoving(t, client)
+	b := startBalancer(t, etcd.Addr())
+	c := dial(t, b.listen, movingHost)
+	proctest.Eventually(t, "the first answer", func() bool { status, who := c.ask(t); return status == http.StatusOK && who == "1" })
+	b.waitFor(t, n, n)
 
-	listen := proctest.FreeAddr(t)
-	balancer := proctest.Start(t, "balancer", nil, proctest.Build(t, "muster/cmd/muster"), "proxy",
-		"-listen", listen, "-admin", "", "-state", t.TempDir(), "-store", "etcd://"+etcd.Addr(), "-config", noAccessLog(t))
-	balancer.WaitFor("msg=listening")
-	events := watch(t, client, key)
-	conn := dial(t, listen, host)
-	proctest.Eventually(t, "the first answer", func() bool {
-		status, who := conn.ask(t)
-		return status == http.StatusOK && who == "1"
-	})
+	got := m.measure(t, c, *puts)
+	tell(row{"T1", fmt.Sprintf("%d services: put to first routed request", n), got.routed.String(), got.etcd.String(), "p50 3ms p99 15ms", got.routed.within(3*time.Millisecond, 15*time.Millisecond)})
+	t.Logf("%d services, %d puts, %d requests, none failed", n, *puts, got.requests)
 
-	var etcdTimes, routedTimes []time.Duration
-	requests := 0
-	for i := range *puts {
-		want := strconv.Itoa(i % 2)
-		start := time.Now()
-		go func() { _, _ = client.Put(context.WithoutCancel(t.Context()), key, origins[i%2]) }()
-		for {
-			requests++
-			status, who := conn.ask(t)
-			if status != http.StatusOK {
-				t.Fatalf("put %d: %d %q", i, status, who)
-			}
-			if who == want {
-				break
-			}
-			if time.Since(start) > proctest.Patience {
-				t.Fatalf("put %d was never routed", i)
-			}
-		}
-		routedTimes = append(routedTimes, time.Since(start))
-		etcdTimes = append(etcdTimes, (<-events).Sub(start))
-		time.Sleep(5 * time.Millisecond) // the store is quiet between two puts
-	}
-	if len(events) > 0 {
-		t.Errorf("%d events more than puts", len(events))
-	}
-	t.Logf("%d services, %d puts, %d requests, none failed", n, *puts, requests)
-	t.Logf("  etcd, put to watch event       p50 %s  p99 %s", quantile(etcdTimes, 0.5), quantile(etcdTimes, 0.99))
-	t.Logf("  put to first routed request    p50 %s  p99 %s", quantile(routedTimes, 0.5), quantile(routedTimes, 0.99))
+	gone := m.withdraw(t, c, max(1, *puts/4))
+	tell(row{"T4", fmt.Sprintf("%d services: delete to last request routed there", n), gone.routed.String(), gone.etcd.String(), "p50 3ms p99 15ms", gone.routed.within(3*time.Millisecond, 15*time.Millisecond)})
 }
 
-func quantile(d []time.Duration, q float64) time.Duration {
-	slices.Sort(d)
-	return d[min(len(d)-1, int(q*float64(len(d))))].Round(10 * time.Microsecond)
+func put(t *testing.T, client *clientv3.Client, key, value string) {
+	t.Helper()
+	if _, err := client.Put(t.Context(), key, value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A moving is a service of one endpoint, which moves to and fro between two
+// origins that say who they are.
+type moving struct {
+	client  *clientv3.Client
+	origins [2]string
+	at      int // the origin that is announced
+	events  <-chan time.Time
+}
+
+const movingKey, movingHost = "/services/moving/1", "moving.test"
+
+func newMoving(t *testing.T, client *clientv3.Client) *moving {
+	m := &moving{client: client, origins: [2]string{origin(t, "0"), origin(t, "1")}, at: 1}
+	put(t, client, "/services.meta/moving/1", `{"routes":["`+movingHost+`/"]}`)
+	put(t, client, movingKey, m.origins[1])
+	m.events = watch(t, client, movingKey)
+	return m
+}
+
+// A timing is what several puts took.
+type timing struct {
+	routed, etcd sample // put to first routed request, and to etcd's own event
+	requests     int
+}
+
+// measure moves the endpoint n times, and asks after each put until the other
+// origin answers. No request may fail.
+func (m *moving) measure(t *testing.T, c *conn, n int) (got timing) {
+	t.Helper()
+	for range n {
+		m.at = 1 - m.at
+		m.round(t, &got, func() { _, _ = m.client.Put(context.WithoutCancel(t.Context()), movingKey, m.origins[m.at]) }, func() bool {
+			status, who := c.ask(t)
+			if status != http.StatusOK {
+				t.Fatalf("%d %q while the endpoint moved", status, who)
+			}
+			return who == strconv.Itoa(m.at)
+		})
+	}
+	if len(m.events) > 0 {
+		t.Errorf("%d events more than puts", len(m.events))
+	}
+	return got
+}
+
+// withdraw deletes the endpoint n times, its metadata staying behind, and asks after each delete until nobody
+// is asked any more; in between it comes back.
+func (m *moving) withdraw(t *testing.T, c *conn, n int) (got timing) {
+	t.Helper()
+	var back timing
+	for range n {
+		m.round(t, &got, func() { _, _ = m.client.Delete(context.WithoutCancel(t.Context()), movingKey) }, func() bool {
+			status, who := c.ask(t)
+			if status != http.StatusOK && status != http.StatusServiceUnavailable {
+				t.Fatalf("%d %q while the endpoint left", status, who)
+			}
+			return status == http.StatusServiceUnavailable
+		})
+		m.round(t, &back, func() { _, _ = m.client.Put(context.WithoutCancel(t.Context()), movingKey, m.origins[m.at]) }, func() bool {
+			status, _ := c.ask(t)
+			return status == http.StatusOK
+		})
+	}
+	return got
+}
+
+// round does one thing and asks until it has arrived.
+func (m *moving) round(t *testing.T, got *timing, do func(), arrived func() bool) {
+	t.Helper()
+	start := time.Now()
+	go do()
+	for got.requests++; !arrived(); got.requests++ {
+		if time.Since(start) > proctest.Patience {
+			t.Fatal("a change was never routed")
+		}
+	}
+	got.routed = append(got.routed, time.Since(start))
+	got.etcd = append(got.etcd, (<-m.events).Sub(start))
+	time.Sleep(10 * time.Millisecond) // the store is quiet between two
 }
 
 func noAccessLog(t *testing.T) string {
