@@ -299,13 +299,6 @@ func TestFrozenMemberCostsNoLease(t *testing.T) {
 		t.Run(victim, func(t *testing.T) {
 			t.Parallel()
 			s := etcdtest.Cluster(t, 3)
-			urls := "etcd://" + s[0].Addr() + "," + s[1].Addr() + "," + s[2].Addr()
-			for i := range announcers {
-				l := open(t, urls, nil).Lease(ttl * time.Second)
-				hold(t, l)
-				write(t, l, fmt.Sprintf("/ours/%02d", i), "v")
-				session(t, s, ttl, fmt.Sprintf("/theirs/%02d", i))
-			}
 			leader := 0
 			for i := range s {
 				if s[i].IsLeader() {
@@ -315,6 +308,18 @@ func TestFrozenMemberCostsNoLease(t *testing.T) {
 			frozen, seesAll := s[leader], s[(leader+1)%3]
 			if victim == "follower" {
 				frozen, seesAll = s[(leader+2)%3], s[leader]
+			}
+			urls := "etcd://" + frozen.Addr() // everybody begins there
+			for _, m := range s {
+				if m != frozen {
+					urls += "," + m.Addr()
+				}
+			}
+			for i := range announcers {
+				l := open(t, urls, nil).Lease(ttl * time.Second)
+				hold(t, l)
+				write(t, l, fmt.Sprintf("/ours/%02d", i), "v")
+				session(t, s, ttl, fmt.Sprintf("/theirs/%02d", i))
 			}
 			ours, theirs := record(t, seesAll, "/ours/"), record(t, seesAll, "/theirs/")
 			frozen.Stop()
@@ -337,6 +342,37 @@ func TestFrozenMemberCostsNoLease(t *testing.T) {
 			}
 			t.Logf("deleted: ours %d of %d, concurrency.Session %d of %d", deletes(ours), announcers, n, announcers)
 		})
+	}
+}
+
+// Several addresses are silent at the same time: they are asked one soon after
+// the other, not each when the one before has had its time, which is more than
+// the lease has.
+func TestSilentAddressesAreAskedTogether(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	urls := "etcd://"
+	var relays []*etcdtest.Relay
+	for i := range 5 {
+		r := etcdtest.NewRelay(t, s.Addr())
+		relays = append(relays, r)
+		if i > 0 {
+			urls += ","
+		}
+		urls += r.Addr()
+	}
+	for _, r := range relays[1:4] {
+		r.Blackhole()
+	}
+	l := open(t, urls, nil).Lease(3 * time.Second)
+	hold(t, l)
+	write(t, l, "/k", "v")
+	seen := record(t, s, "/k")
+	relays[0].Blackhole()
+	began := time.Now()
+	eventually(t, "it is renewed by the last address", func() bool { return l.Renewed().Sub(began) > 4*time.Second })
+	if n := seen.count("DELETE /k"); n != 0 {
+		t.Errorf("the key went %d times, want never", n)
 	}
 }
 

@@ -126,6 +126,7 @@ func TestEtcdKilledAndBack(t *testing.T) {
 	seen := record(t, s, "/services")
 	side.WaitFor("lease is renewed again")
 	l.waitFor(t, 200, "A") // longer than a TTL could be left
+	seen.is(t, key, addr)
 	seen.wants(t, key, 1, 0)
 	seen.wants(t, metaKey, 1, 0)
 	l.faultless(t)
@@ -146,6 +147,7 @@ func TestEtcdAwayForLongerThanTheTTL(t *testing.T) {
 	seen := record(t, s, "/")
 	side.WaitFor("lease is renewed again")
 	seen.is(t, theirs, "") // bites
+	seen.is(t, key, addr)
 	seen.wants(t, key, 1, 0)
 	seen.wants(t, metaKey, 1, 0)
 }

@@ -300,7 +300,7 @@ func (h *history) of(key string) []event {
 	return slices.DeleteFunc(slices.Clone(h.events), func(e event) bool { return e.key != key })
 }
 
-// is waits until key has value; "" means that it is not there.
+// is waits until key has value; "" means that it was deleted.
 func (h *history) is(t *testing.T, key, value string) event {
 	t.Helper()
 	var last event
@@ -308,7 +308,7 @@ func (h *history) is(t *testing.T, key, value string) event {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		last = h.state[key]
-		return last.value == value && (value == "") == (last.deleted || last.key == "")
+		return last.value == value && (value == "") == last.deleted
 	})
 	return last
 }
