@@ -89,6 +89,11 @@ func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error
 		sources = o.Files
 	}
 	log.Info("Backend source(s) set to " + strings.Join(sources, ", "))
+	if o.Backend == "vault" {
+		if err := checkVault(o, log); err != nil {
+			return err
+		}
+	}
 	store, err := std.open(log, o)
 	if err != nil {
 		return err
