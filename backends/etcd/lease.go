@@ -220,13 +220,6 @@ func (l *Lease) wait(ctx context.Context, needed bool) (int64, error) {
 	}
 }
 
-// isMine reports whether id is or was this lease.
-func (l *Lease) isMine(id int64) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mine[id]
-}
-
 // gone is called when etcd does not know id any more.
 func (l *Lease) gone(id int64) {
 	l.mu.Lock()
