@@ -90,6 +90,34 @@ func TestLeaving(t *testing.T) {
 	want(t, "back", addrs(s, "web"), []string{"b=h:2 up"})
 }
 
+// A claim is as old as the service has made it: replacing its endpoints one after
+// the other does not make it younger, giving it up does.
+func TestClaimKeepsItsAge(t *testing.T) {
+	kv := func(key, value string, created int64) backends.KV {
+		return backends.KV{Key: key, Value: value, Created: created, Modified: created}
+	}
+	claim := func(s *catalog.Snapshot) []catalog.Claim { return s.Service("web").Routes }
+	route := catalog.Route{Host: "h", Path: "/"}
+	s := catalog.New("/services").Apply(backends.Change{Revision: 5, Put: []backends.KV{kv("/services/web/a", "h:1", 5), kv("/services.meta/web/a", `{"routes":["h/"]}`, 5)}})
+	s = s.Apply(backends.Change{Revision: 7, Put: []backends.KV{kv("/services/web/b", "h:2", 7), kv("/services.meta/web/b", `{"routes":["h/"]}`, 7)}})
+	s = s.Apply(backends.Change{Revision: 8, Deleted: []string{"/services/web/a", "/services.meta/web/a"}})
+	want(t, "after a rolling restart", claim(s), []catalog.Claim{{Route: route, Created: 5}})
+	s = s.Apply(backends.Change{Revision: 9, Put: []backends.KV{kv("/services.meta/web/b", `{}`, 7)}})
+	s = s.Apply(backends.Change{Revision: 10, Put: []backends.KV{kv("/services.meta/web/b", `{"routes":["h/"]}`, 7)}})
+	want(t, "after giving it up", claim(s), []catalog.Claim{{Route: route, Created: 7}})
+}
+
+// In a store without revisions an endpoint is as old as the change that brought it.
+func TestAgeWithoutRevisions(t *testing.T) {
+	s := catalog.New("/services").Apply(backends.Change{Revision: 3, Full: true, Put: []backends.KV{{Key: "/services/web/a", Value: "h:1"}}})
+	s = s.Apply(backends.Change{Revision: 4, Put: []backends.KV{{Key: "/services/web/b", Value: "h:2"}, {Key: "/services/web/a", Value: "h:9"}}})
+	var ages []int64
+	for _, e := range s.Service("web").Endpoints {
+		ages = append(ages, e.Created)
+	}
+	want(t, "ages", ages, []int64{3, 4})
+}
+
 func TestStates(t *testing.T) {
 	for name, row := range map[string]struct {
 		plain, meta string

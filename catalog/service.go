@@ -50,7 +50,7 @@ func (svc *Service) apply(name string, edits map[string]*edit, full bool, revisi
 		if !ok && full {
 			ed = new(edit)
 		}
-		next := e.apply(name, ed, full, like)
+		next := e.apply(name, ed, full, revision, like)
 		same = same && next == e
 		if next != nil {
 			entries = append(entries, next)
@@ -61,7 +61,7 @@ func (svc *Service) apply(name string, edits map[string]*edit, full bool, revisi
 		if _, ok := slices.BinarySearchFunc(old, id, byID); ok {
 			continue
 		}
-		if next := (&entry{id: id}).apply(name, ed, full, like); next != nil {
+		if next := (&entry{id: id}).apply(name, ed, full, revision, like); next != nil {
 			entries = append(entries, next)
 			like = cmp.Or(next.endpoint, like)
 			same = false
@@ -76,7 +76,7 @@ func (svc *Service) apply(name string, edits map[string]*edit, full bool, revisi
 		next.Routes, next.left = svc.Routes, revision
 		return next
 	}
-	next.sum()
+	next.sum(svc)
 	if len(next.Endpoints) == 0 && svc != nil {
 		next.Routes = svc.Routes // its requests get 503, as those of a service that is gone
 	}
@@ -88,7 +88,7 @@ func byID(e *entry, id string) int { return strings.Compare(e.id, id) }
 // apply returns the entry after ed, the same pointer where that changes
 // nothing, nil where both keys are gone. In a Full Change a key that is not
 // named is gone. like is an endpoint that may say the same.
-func (e *entry) apply(service string, ed *edit, full bool, like *Endpoint) *entry {
+func (e *entry) apply(service string, ed *edit, full bool, revision int64, like *Endpoint) *entry {
 	if ed == nil {
 		return e
 	}
@@ -115,6 +115,12 @@ func (e *entry) apply(service string, ed *edit, full bool, like *Endpoint) *entr
 	}
 	metadata.share(&like.Announcement)
 	next.endpoint = next.join(service, value, metadata)
+	if next.endpoint != nil && next.endpoint.Created == 0 {
+		next.endpoint.Created = revision // the store has none
+		if e.endpoint != nil {
+			next.endpoint.Created = e.endpoint.Created
+		}
+	}
 	return next
 }
 
@@ -188,9 +194,17 @@ func (e *entry) join(service string, value, metadata Announcement) *Endpoint {
 	return &Endpoint{service, e.id, a, kv.Created, kv.Modified, kv.Lease}
 }
 
-// sum fills what follows from the entries.
-func (svc *Service) sum() {
+// sum fills what follows from the entries. A claim that before, the service until
+// now, had too keeps its age: replacing one endpoint after the other does not make
+// it younger.
+func (svc *Service) sum(before *Service) {
 	oldest := make(map[Route]int64)
+	since := make(map[Route]int64)
+	if before != nil && !before.Gone() {
+		for _, c := range before.Routes {
+			since[c.Route] = c.Created
+		}
+	}
 	svc.Endpoints = make([]*Endpoint, 0, len(svc.entries))
 	var texts []string // what routes were parsed from; mostly all say the same
 	var routes []Route
@@ -216,6 +230,9 @@ func (svc *Service) sum() {
 		}
 	}
 	for r, created := range oldest {
+		if before, ok := since[r]; ok {
+			created = min(created, before)
+		}
 		svc.Routes = append(svc.Routes, Claim{r, created})
 	}
 	slices.SortFunc(svc.Routes, func(a, b Claim) int {

@@ -57,9 +57,9 @@ func (s *Service) Gone() bool { return len(s.entries) == 0 }
 // Left is the revision at which a service that is gone was last seen.
 func (s *Service) Left() int64 { return s.left }
 
-// A Claim is a route that a service asks for, and the revision at which it
-// first did (the creation of the oldest of its endpoints that say so; 0 where
-// the store has none).
+// A Claim is a route that a service asks for, and the revision since which it
+// does: the creation of the oldest of its endpoints that say so, or of one that
+// said so until another took its place.
 type Claim struct {
 	Route
 	Created int64
@@ -69,7 +69,7 @@ type Claim struct {
 type Endpoint struct {
 	Service, ID string
 	Announcement
-	Created, Modified, Lease int64 // of its plain key, or of its metadata where only that is left
+	Created, Modified, Lease int64 // of its plain key, or of its metadata where only that is left; Created is the revision it came with where the store has none
 }
 
 // A Bad is an entry that can't be read, and why. If the key had a good form

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -20,7 +21,8 @@ type bid struct {
 
 // The ranks of a bid: the operator beats the announcer.
 const (
-	byAnnouncer = iota
+	byWhoLeft = iota // a service that is gone: nobody else wants it
+	byAnnouncer
 	byOperator
 )
 
@@ -48,7 +50,11 @@ func (p *planner) routes() {
 	}
 	for _, s := range p.plan.Services {
 		if !exposed[s.Name] && p.announces(s.Name) {
-			p.problem(s.Name, "not exposed: it announces no route and is not the only service; give its sidekick -route HOST/PATH, or this balancer -default %s or -domain SUFFIX", s.Name)
+			why := "is not the only service"
+			if p.plan.Sole != "" {
+				why = fmt.Sprintf("%s was the only service before it", p.plan.Sole)
+			}
+			p.problem(s.Name, "not exposed: it announces no route, and %s; give its sidekick -route HOST/PATH, or this balancer -default %s or -domain SUFFIX", why, s.Name)
 		}
 	}
 }
@@ -56,8 +62,12 @@ func (p *planner) routes() {
 // announced are the routes that announcements ask for.
 func (p *planner) announced() (bids []bid) {
 	for svc := range p.snapshot.All() {
+		rank := byAnnouncer
+		if svc.Gone() {
+			rank = byWhoLeft
+		}
 		for _, c := range svc.Routes {
-			bids = append(bids, bid{c.Route, svc.Name, "announced", byAnnouncer, c.Created})
+			bids = append(bids, bid{c.Route, svc.Name, "announced", rank, c.Created})
 		}
 	}
 	return bids
@@ -86,7 +96,6 @@ func (p *planner) fallback() []bid {
 	if d := p.flags.Default; d != "" {
 		return []bid{{everything, d, "flag -default", byOperator, 0}}
 	}
-	p.plan.Sole = p.sole()
 	if p.plan.Sole == "" {
 		return nil
 	}
@@ -94,7 +103,7 @@ func (p *planner) fallback() []bid {
 	if svc != nil && len(svc.Routes) > 0 {
 		return nil // it says itself what it wants
 	}
-	return []bid{{everything, p.plan.Sole, "only service", byAnnouncer, born(svc)}}
+	return []bid{{everything, p.plan.Sole, "only service", byAnnouncer, p.born(p.plan.Sole)}}
 }
 
 // sole is the service that is exposed for being the only one. One that was
@@ -112,20 +121,21 @@ func (p *planner) sole() string {
 	before := p.flags.Sole
 	left := p.snapshot.Service(before)
 	switch {
-	case p.flags.Loaded:
+	case p.flags.Loaded || p.live(before):
 		return before
-	case before == "" || !p.live(before) && left == nil:
-		if n == 1 {
-			return alone
-		}
-		return ""
-	case p.live(before):
+	case left != nil && n == 1 && p.born(alone) >= left.Left():
+		return alone // it came when the other had left
+	case left != nil:
 		return before
-	case n == 1 && born(p.snapshot.Service(alone)) > left.Left():
+	case p.snapshot.Revision < p.flags.SoleSeen:
+		before = "" // the store begins anew: the record speaks of another
+	case n == 1 && p.born(alone) > p.flags.SoleSeen:
 		return alone
-	default:
-		return before
 	}
+	if before == "" && n == 1 {
+		return alone
+	}
+	return before
 }
 
 // announces reports whether a service has an endpoint, from the store or the
@@ -142,8 +152,9 @@ func (p *planner) live(name string) bool {
 }
 
 // born is the revision at which the oldest endpoint of a service came; 0 where
-// that is not known.
-func born(svc *catalog.Service) int64 {
+// it has none in the store.
+func (p *planner) born(name string) int64 {
+	svc := p.snapshot.Service(name)
 	if svc == nil || len(svc.Endpoints) == 0 {
 		return 0
 	}

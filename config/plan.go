@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"muster/catalog"
+	"muster/internal/near"
 	"muster/proxy"
 )
 
@@ -24,6 +25,11 @@ type Flags struct {
 	// Sole is the service that was exposed for being the only one, as the plan
 	// before said it (or the state folder, at the start); empty for none.
 	Sole string
+	// SoleSeen is the revision at which the record of Sole was written, 0 where
+	// that is not known. When Sole is away at the start, only a service that came
+	// after it may take its place.
+	SoleSeen int64
+
 	// Loaded says that the snapshot is of the disk: nobody is the only one in it
 	// who was not before.
 	Loaded bool
@@ -119,8 +125,30 @@ func (p *planner) services() {
 	}
 	if d := p.flags.Default; d != "" && !p.known(d) {
 		p.plan.Services = append(p.plan.Services, p.service(d, nil))
+		if p.plan.Ready {
+			p.unknownDefault(d)
+		}
+	}
+	if p.flags.Default == "" {
+		p.plan.Sole = p.sole()
+		if s := p.plan.Sole; s != "" && !p.known(s) {
+			p.plan.Services = append(p.plan.Services, p.service(s, nil))
+		}
 	}
 	slices.SortFunc(p.plan.Services, func(a, b proxy.Service) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// unknownDefault says that nobody knows the service of -default.
+func (p *planner) unknownDefault(name string) {
+	var names []string
+	for svc := range p.snapshot.All() {
+		names = append(names, svc.Name)
+	}
+	hint := ""
+	if miss := near.Miss(name, names); miss != "" {
+		hint = fmt.Sprintf(" (did you mean %q?)", miss)
+	}
+	p.problem(name, "flag -default: nobody announces a service %q yet%s; what no route matches gets 503", name, hint)
 }
 
 func (p *planner) known(name string) bool {

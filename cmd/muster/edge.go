@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,13 +46,13 @@ type edge struct {
 	planner  config.Planner
 	heap     heap
 	problems problems
-	record   record
+	record   *record
 }
 
 // start opens every port, so that a taken one is an error before anything runs.
 func (e *edge) start() error {
 	e.record = openRecord(e.StateDir, e.StoreURL, e.Prefix, e.Log)
-	e.Flags.Sole = e.record.sole
+	e.Flags.Sole, e.Flags.SoleSeen = e.record.sole()
 	e.proxy = proxy.New(proxy.Config{Log: e.Log, AccessLog: e.AccessLog})
 	var snapshot *catalog.Snapshot
 	if e.Store == nil {
@@ -85,7 +86,7 @@ func (e *edge) discovery() discovery.Config {
 	}
 	if e.StateDir != "" && e.StoreURL != "" {
 		c.Origin = redacted(e.StoreURL)
-		c.Disk = stateFile(e.StateDir, "snapshot", e.StoreURL, e.Prefix, "")
+		c.Disk = stateFile(e.StateDir, "snapshot", strings.Join(addresses(e.StoreURL), ","), e.Prefix, "")
 	}
 	return c
 }
@@ -132,16 +133,23 @@ func (e *edge) run(ctx context.Context) error {
 	}
 	wg.Go(func() { e.follow(behind) })
 	failed := make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
+	serving, cancel := context.WithCancel(behind)
 	defer cancel()
 	if e.admin != nil {
 		wg.Go(func() {
 			failed <- e.admin.Run(behind)
 			cancel()
 		})
-		context.AfterFunc(ctx, e.admin.Leave)
 	}
-	err := e.proxy.Run(ctx)
+	defer context.AfterFunc(ctx, func() {
+		if e.admin != nil {
+			e.admin.Leave() // before the port closes: /readyz says so first
+		}
+		e.Log.Info("draining", "in_flight", e.proxy.Status().InFlight)
+		cancel()
+	})()
+	err := e.proxy.Run(serving)
+	e.Log.Info("ended", "in_flight", e.proxy.Status().InFlight)
 	select {
 	case adminErr := <-failed:
 		err = errors.Join(err, adminErr)
@@ -217,7 +225,7 @@ func (e *edge) update(snapshot *catalog.Snapshot) {
 	e.problems.set(problems, e.Log)
 	if snapshot != nil && e.Flags.Default == "" && !e.Flags.Loaded {
 		e.Flags.Sole = plan.Sole
-		e.record.keep(plan.Sole)
+		e.record.keep(plan.Sole, snapshot, len(plan.Services))
 	}
 }
 
@@ -245,7 +253,7 @@ func (p *problems) set(now []config.Problem, log *slog.Logger) {
 		delete(was, problem)
 	}
 	for old := range was {
-		log.Info("solved: "+old.Text, "service", old.Service)
+		log.Info("no longer so: "+old.Text, "service", old.Service)
 	}
 	p.now = now
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -157,7 +158,7 @@ func TestClaimedRoute(t *testing.T) {
 	}
 	del(t, etcd, "/services.meta/web/1") // web gives the route up
 	b.wants(t, "example.com", "/x", 200, "B ")
-	b.WaitFor("solved: route example.com/x ")
+	b.WaitFor("no longer so: route example.com/x ")
 	b.stop(t)
 }
 
@@ -181,6 +182,16 @@ func TestOnlyServiceIsKept(t *testing.T) {
 	again := startBalancer(t, "-store", store, "-state", state)
 	again.wants(t, "h", "/", 200, "A ")
 	again.stop(t)
+
+	// Away while the balancer starts anew, beside one that must not take its
+	// place; the store has one more address now.
+	del(t, etcd, "/services/web/1")
+	away := startBalancer(t, "-store", store+",127.0.0.1:1", "-state", state)
+	away.wants(t, "h", "/", 503, "No endpoint of the service")
+	away.WaitFor("web was the only service before it")
+	put(t, etcd, "/services/web/1", startEchoProcess(t, "A"))
+	away.wants(t, "h", "/", 200, "A ")
+	away.stop(t)
 
 	fresh := startBalancer(t, "-store", store, "-state", t.TempDir())
 	fresh.wants(t, "h", "/", 404, "Nothing is served")
@@ -225,9 +236,9 @@ func TestFixedEndpointsAndReload(t *testing.T) {
 // The same from a file that is read as a store, and followed.
 func TestFileStore(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "fleet.yaml")
-	write := func(addr string) {
+	write := func(entry, service string) {
 		t.Helper()
-		text := fmt.Sprintf("services:\n  web:\n    one: %q\n", addr)
+		text := fmt.Sprintf("services:\n  %s:\n    %s\n", service, entry)
 		if err := os.WriteFile(file+".new", []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -235,10 +246,42 @@ func TestFileStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(startEchoProcess(t, "A"))
+	write("one: "+strconv.Quote(startEchoProcess(t, "A")), "web")
 	b := startBalancer(t, "-store", "file:"+file)
 	b.wants(t, "h", "/", 200, "A ")
-	write(startEchoProcess(t, "B"))
+	write("one: "+strconv.Quote(startEchoProcess(t, "B")), "web")
 	b.wants(t, "h", "/", 200, "B ")
+	write("one: "+strconv.Quote(startEchoProcess(t, "C")), "shop") // another takes its place
+	b.wants(t, "h", "/", 200, "C ")
 	b.stop(t)
+}
+
+// On SIGTERM the balancer says on /readyz that it leaves before its port closes,
+// and finishes what runs.
+func TestLeavesInOrder(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	put(t, etcd, "/services/web/1", startEchoProcess(t, "A"))
+	b := startBalancer(t, "-store", "etcd://"+etcd.Addr())
+	b.wants(t, "h", "/", 200, "A ")
+	running := make(chan int, 1)
+	go func() {
+		code, _ := b.get(t, "h", "/?delay=3s")
+		running <- code
+	}()
+	proctest.Eventually(t, "the slow request runs", func() bool {
+		_, text := balancer{b.Proc, b.admin, ""}.get(t, b.admin, "/metrics")
+		return strings.Contains(text, `muster_in_flight{service="web"} 1`)
+	})
+	b.Signal(syscall.SIGTERM)
+	b.WaitFor("msg=draining in_flight=1")
+	if got := status("http://" + b.admin + "/readyz"); got != 503 {
+		t.Errorf("readyz while it drains: %d, want 503", got)
+	}
+	if code := <-running; code != 200 {
+		t.Errorf("the request that ran: %d, want 200", code)
+	}
+	b.WaitFor("msg=ended in_flight=0")
+	if code := b.Wait(); code != 0 {
+		t.Errorf("ended with %d, want 0", code)
+	}
 }

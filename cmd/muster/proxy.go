@@ -54,7 +54,21 @@ func proxyCommand(ctx context.Context, std cli.Std, args []string) int {
 			}
 		}
 	}
-	if !strings.HasPrefix(*prefix, "/") || strings.Trim(*prefix, "/") == "" {
+	if d := e.Flags.Domain; d != "" {
+		if r, err := catalog.ParseRoute("x." + d + "/"); err != nil || strings.HasPrefix(r.Host, "*") {
+			return f.Wrong(std, "-domain %q: want a suffix of host names, such as example.com", *domain)
+		}
+	}
+	if strings.Contains(*fallback, "/") {
+		return f.Wrong(std, "-default %q: want the name of a service", *fallback)
+	}
+	if *adminAddr != "" {
+		if err := config.CheckBind(*adminAddr); err != nil {
+			return f.Wrong(std, "-admin %v", err)
+		}
+	}
+	if strings.Contains(*prefix, "//") || strings.ContainsAny(*prefix, " \t\n") ||
+		!strings.HasPrefix(*prefix, "/") || strings.Trim(*prefix, "/") == "" {
 		return f.Wrong(std, "-prefix %q: want a key that begins with a slash, such as /services", *prefix)
 	}
 	if *store != "none" {
