@@ -50,17 +50,23 @@ func TestDocumentedRoles(t *testing.T) {
 		noRead, noPut []string
 	}{
 		{
-			"sidekick", []string{plain, meta}, []string{"/services/other/1", "/services.meta/other/1"},
+			"sidekick",
+			[]string{plain, meta},
+			[]string{"/services/other/1", "/services.meta/other/1"},
 			[]string{"/muster/protect", "/services", "/services.x/1", "/services-x", "/x"},
 			[]string{"/muster/protect", "/muster.node/1", "/services", "/services.x/1", "/services0", "/x"},
 		},
 		{
-			"balancer", []string{plain, meta, "/services", "/muster", "/muster/protect", "/muster.node/1"}, nil,
+			"balancer",
+			[]string{plain, meta, "/services", "/muster", "/muster/protect", "/muster.node/1"},
+			nil,
 			[]string{"/x", "/services0", "/muster0"},
 			[]string{plain, meta, "/muster", "/muster/protect", "/x"},
 		},
 		{
-			"operator", []string{plain, meta, "/muster/protect"}, []string{"/muster/service/web", "/muster/state/web"},
+			"operator",
+			[]string{plain, meta, "/muster/protect"},
+			[]string{"/muster/service/web", "/muster/state/web"},
 			[]string{"/x"},
 			[]string{plain, meta, "/muster", "/muster.node/1", "/x"},
 		},
