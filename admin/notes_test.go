@@ -22,16 +22,20 @@ func TestNotesOfTheStore(t *testing.T) {
 		text   string // "": no note
 	}{
 		{"fresh", fresh, 0, ""},
-		{"disk", with(func(s *discovery.Status) { s.Origin, s.Stale, s.Err = discovery.FromDisk, true, "refused" }), slog.LevelError,
-			"The store has not answered yet. What this balancer knew 1 min 30 s ago, revision 7, is served from its disk: refused"},
+		{
+			"disk", with(func(s *discovery.Status) { s.Origin, s.Stale, s.Err = discovery.FromDisk, true, "refused" }), slog.LevelError,
+			"The store has not answered yet. What this balancer knew 1 min 30 s ago, revision 7, is served from its disk: refused",
+		},
 		{"held", with(func(s *discovery.Status) {
 			s.Protection = discovery.Protection{Held: 3, Services: []string{"api", "web"}, Since: time.Now()}
 		}), slog.LevelError, "Many endpoints expired at once: 3 of api, web stay while they answer their check"},
 		{"many held", with(func(s *discovery.Status) {
 			s.Protection = discovery.Protection{Held: 70, Services: []string{"a", "b", "c", "d", "e", "f", "g"}, Since: time.Now()}
 		}), slog.LevelError, "Many endpoints expired at once: 70 of a, b, c, d, e and 2 more services stay while they answer their check"},
-		{"off", with(func(s *discovery.Status) { s.Protection.Off = true }), slog.LevelWarn,
-			"The protection against mass expiry is off: /muster/protect says so"},
+		{
+			"off", with(func(s *discovery.Status) { s.Protection.Off = true }), slog.LevelWarn,
+			"The protection against mass expiry is off: /muster/protect says so",
+		},
 	}
 	for _, test := range tests {
 		notes := (&Source{Status: test.status, Age: 90}).notes()
