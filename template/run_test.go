@@ -133,3 +133,27 @@ func TestNewChecksItsConfig(t *testing.T) {
 		t.Errorf("got %v, want both mistakes", err)
 	}
 }
+
+// -debounce: as long as it says, also beyond patience; less than nothing is at
+// once.
+func TestQuiet(t *testing.T) {
+	for quiet, want := range map[time.Duration]time.Duration{2 * time.Second: 2 * time.Second, -1: 0, DefaultQuiet: DefaultQuiet} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFollower(new(Resource), &Config{Quiet: quiet})
+			f.take(backends.Change{Full: true})
+			f.processed(0, nil)
+			f.take(backends.Change{Put: []backends.KV{{Key: "/k", Value: "v"}}})
+			if got := max(0, time.Until(f.due)); got != want {
+				t.Errorf("quiet %v: due in %v, want %v", quiet, got, want)
+			}
+			f.processed(300*time.Millisecond, nil)
+			if got := time.Until(f.due); got != 300*time.Millisecond || !f.owing {
+				t.Errorf("a reload put off: due in %v, owing %v, want 300ms and true", got, f.owing)
+			}
+			f.take(backends.Change{Deleted: []string{"/k"}}) // news does not wait for that
+			if got := max(0, time.Until(f.due)); got != want || !f.owing {
+				t.Errorf("quiet %v, a reload put off: due in %v, owing %v, want %v and true", quiet, got, f.owing, want)
+			}
+		})
+	}
+}
