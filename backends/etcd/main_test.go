@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"strings"
 	"sync"
@@ -16,7 +17,11 @@ import (
 	"muster/internal/etcdtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // they wait far more than they work
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds what must happen; on a busy machine it takes a while.
 const patience = 60 * time.Second
