@@ -74,3 +74,6 @@ func (p *GRPCProxy) Addr() string { return p.addr }
 
 // Pid is its process.
 func (p *GRPCProxy) Pid() int { return p.cmd.Process.Pid }
+
+// Pid is the member's process, as long as it runs.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
