@@ -35,7 +35,9 @@ fmt:
 	$(GO) tool gofumpt -w .
 
 bench-convergence:
-	$(GO) test ./bench/convergence -count=1 -v -timeout 20m -args -services 1,1000 -puts 300
+	$(GO) test ./bench/scale -run '^$$' -bench . -benchtime 10x
+	$(GO) test ./bench/convergence -count=1 -v -timeout 20m -args -services 1,1000 -puts 300 \
+		-endpoints 100000 -rate 1000 -churn 20s -flood 10000 -keys 10000 -idle 60s -kills 5
 
 clean:
 	rm -rf muster rootfs .cache

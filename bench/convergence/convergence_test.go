@@ -38,6 +38,10 @@ var (
 	rate      = flag.Int("rate", 200, "changes a second to others")
 	churnFor  = flag.Duration("churn", 2*time.Second, "how long they go on")
 	flood     = flag.Int("flood", 1000, "puts that come within two seconds")
+
+	renderKeys = flag.Int("keys", 1000, "keys in the store of TestRender")
+	idle       = flag.Duration("idle", 2*time.Second, "how long an idle sidekick is watched")
+	kills      = flag.Int("kills", 1, "sidekicks to kill")
 )
 
 func TestMain(m *testing.M) {
