@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster/internal/freeport"
 )
 
 // A GRPCProxy is etcd's own fan-out tier: many clients connect to it, and it
@@ -22,7 +24,7 @@ type GRPCProxy struct {
 // client's login is handed on.
 func StartGRPCProxy(tb testing.TB, members []*Server, flags ...string) *GRPCProxy {
 	tb.Helper()
-	addr, err := freeAddr()
+	addr, err := freeport.Addr()
 	if err != nil {
 		tb.Fatalf("etcdtest: no free port: %v", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"muster/internal/freeport"
 )
 
 // A Relay listens on loopback and forwards every connection to one address,
@@ -24,7 +26,7 @@ type Relay struct {
 // NewRelay forwards to target until the test ends.
 func NewRelay(tb testing.TB, target string) *Relay {
 	tb.Helper()
-	addr, err := freeAddr()
+	addr, err := freeport.Addr()
 	if err != nil {
 		tb.Fatalf("etcdtest: relay: %v", err)
 	}

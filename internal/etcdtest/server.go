@@ -27,6 +27,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"muster/internal/freeport"
 )
 
 // readyWithin is generous: two slow cores may build and test ten other things.
@@ -69,8 +71,8 @@ func Cluster(tb testing.TB, n int, opts ...Option) []*Server {
 	for i := range servers {
 		s := &Server{tb: tb, name: fmt.Sprintf("m%d", i), dir: filepath.Join(tb.TempDir(), "data"), opts: o, log: new(logBuffer)}
 		var err error
-		if s.client, err = freeAddr(); err == nil {
-			s.peer, err = freeAddr()
+		if s.client, err = freeport.Addr(); err == nil {
+			s.peer, err = freeport.Addr()
 		}
 		if err != nil {
 			tb.Fatalf("etcdtest: no free port: %v", err)

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"muster/internal/freeport"
 )
 
 // Patience is how long a test waits for something that has to happen. It is
@@ -59,20 +59,15 @@ func Clean() {
 	})
 }
 
-// FreeAddr returns a loopback address that nobody listens on. Its port lies
-// below those that the system hands out by itself, so that it stays free; take
-// it soon.
+// FreeAddr returns a loopback address that nobody listens on and no other test
+// gets; see [freeport.Addr].
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
+	addr, err := freeport.Addr()
+	if err != nil {
+		tb.Fatal(err)
 	}
-	tb.Fatal("no free port")
-	return ""
+	return addr
 }
 
 // A Proc is a running child.
