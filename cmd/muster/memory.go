@@ -9,7 +9,7 @@ import (
 
 // maxGarbage is how much memory may wait for the collector. By itself it lets as
 // much wait as is in use, and 100,000 endpoints use 100 MB.
-const maxGarbage = 24 << 20
+const maxGarbage = 32 << 20
 
 // leastPercent bounds what that costs: a collection for each quarter of what is
 // in use.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -30,10 +31,12 @@ func TestDocumentedRoles(t *testing.T) {
 	// The sidekick announces and withdraws.
 	addr := proctest.FreeAddr(t)
 	proctest.Start(t, "backend", nil, muster, "echo", "-name", "A", "-listen", addr).WaitFor(addr)
-	sidekick := proctest.Start(t, "sidekick", nil, muster, "sidekick", "web", "-addr", addr, "-store", store("sidekick"), "-interval", "100ms", "-drain", "100ms")
+	sidekick := proctest.Start(t, "sidekick", nil, muster, "sidekick", "web", "-addr", addr, "-store", store("sidekick"), "-ttl", "2s", "-interval", "100ms", "-drain", "100ms")
 	plain, meta := "/services/web/"+addr, "/services.meta/web/"+addr
 	keys := follow(t, root)
 	keys.wait(t, plain, true)
+	announced := time.Now()
+	created := createdAt(t, root, plain)
 
 	// The balancer follows both trees and the operator's switch.
 	balancer := proctest.Start(t, "balancer", nil, muster, "proxy", "-listen", "127.0.0.1:0", "-admin", "", "-store", store("balancer"))
@@ -104,6 +107,11 @@ func TestDocumentedRoles(t *testing.T) {
 		}
 	}
 
+	// It renews its lease too: etcd asks who does.
+	proctest.Eventually(t, "three times the lease", func() bool { return time.Since(announced) > 6*time.Second })
+	if now := createdAt(t, root, plain); now != created {
+		t.Errorf("%s was created at revision %d, now %d: its lease was lost", plain, created, now)
+	}
 	sidekick.Signal(syscall.SIGTERM)
 	if code := sidekick.Wait(); code != 0 {
 		t.Errorf("the sidekick ended with %d, want 0", code)
@@ -119,6 +127,19 @@ func TestDocumentedRoles(t *testing.T) {
 			t.Errorf("somebody was denied something it needs:\n%s", p.Output())
 		}
 	}
+}
+
+// createdAt is the revision at which a key was created; 0 where it is not there.
+func createdAt(t *testing.T, c *clientv3.Client, key string) int64 {
+	t.Helper()
+	resp, err := c.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(resp.Kvs) == 0 {
+		return 0
+	}
+	return resp.Kvs[0].CreateRevision
 }
 
 // documentedRoles runs the etcdctl commands of docs/etcd.md, in their order, and
