@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -64,6 +65,7 @@ func listOnce(ctx context.Context, kv etcdserverpb.KVClient, all []span) (kvs []
 		}
 		for i, s := range part {
 			page := resp.Responses[i].GetResponseRange()
+			kvs = slices.Grow(kvs, int(page.Count))
 			for {
 				for _, found := range page.Kvs {
 					if s.wants(string(found.Key)) {

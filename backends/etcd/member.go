@@ -162,10 +162,21 @@ func is(err, kind error) bool {
 	return err != nil && status.Convert(err).Message() == status.Convert(kind).Message()
 }
 
+// codeOf is the code of etcd's error. A grpc-proxy hands on its text only.
+func codeOf(err error) codes.Code {
+	if m, ok := errors.AsType[*memberError](err); ok {
+		err = m.err
+	}
+	if known, ok := rpctypes.Error(err).(rpctypes.EtcdError); ok {
+		return known.Code()
+	}
+	return status.Code(err)
+}
+
 // hopeless reports whether asking again, or elsewhere, can't help: it is the
 // request that is refused.
 func hopeless(err error) bool {
-	switch status.Code(err) {
+	switch codeOf(err) {
 	case codes.PermissionDenied, codes.NotFound:
 		return true
 	case codes.InvalidArgument:

@@ -33,6 +33,14 @@ type event struct {
 	deleted bool
 }
 
+// as reports whether kvs, read at the event's revision, are what it left.
+func (e event) as(kvs []*mvccpb.KeyValue) bool {
+	if e.deleted {
+		return len(kvs) == 0
+	}
+	return len(kvs) == 1 && fromEtcd(kvs[0]) == e.KV
+}
+
 // lose forgets the place: the next thing is a list.
 func (p *place) lose() { p.known = false }
 
@@ -71,33 +79,28 @@ func (p *place) still(ctx context.Context, kv etcdserverpb.KVClient) (bool, erro
 		return false, err
 	case !resume || resp.Header.Revision < p.safe:
 		return false, nil
-	case p.last.deleted:
-		resume = len(resp.Kvs) == 0
-	default:
-		resume = len(resp.Kvs) == 1 && fromEtcd(resp.Kvs[0]) == p.last.KV
 	}
+	resume = p.last.as(resp.Kvs)
 	if resume {
 		p.fresh()
 	}
 	return resume, nil
 }
 
-// take moves on by one response, and returns what may be yielded of it.
-// needProgress says that more may be yielded after etcd says where it stands.
-func (p *place) take(r *etcdserverpb.WatchResponse) (c backends.Change, needProgress bool) {
+// take moves on by one response about the span i, and returns what may be
+// yielded of it. needProgress says that more may be yielded after etcd says where
+// it stands.
+func (p *place) take(i int, r *etcdserverpb.WatchResponse) (c backends.Change, needProgress bool) {
 	out := newBatch()
-	if r.WatchId < 0 { // an answer to askProgress: every watch is there
+	switch {
+	case r.WatchId < 0: // an answer to askProgress: every watch is there
 		p.revision = max(p.revision, r.Header.Revision)
 		p.safe = max(p.safe, r.Header.Revision)
-		for group, b := range p.held {
-			if b.newest <= r.Header.Revision {
-				out.merge(b)
-				delete(p.held, group)
-			}
-		}
-		p.asked = false
-	} else {
-		p.add(int(r.WatchId-1), r.Events, out)
+		p.release(r.Header.Revision, out)
+	case len(r.Events) == 0: // etcd's own notice that this watch is there
+		p.notice(r.Header.Revision)
+	default:
+		p.add(i, r.Events, out)
 	}
 	if needProgress = len(p.held) > 0 && !p.asked; needProgress {
 		p.asked = true
@@ -105,6 +108,25 @@ func (p *place) take(r *etcdserverpb.WatchResponse) (c backends.Change, needProg
 	c = out.change()
 	c.Revision = p.revision
 	return c, needProgress
+}
+
+// release lets go what was held back of up to revision.
+func (p *place) release(revision int64, out *batch) {
+	for group, b := range p.held {
+		if b.newest <= revision {
+			out.merge(b)
+			delete(p.held, group)
+		}
+	}
+	p.asked = false
+}
+
+// notice takes in that a watch has come up to revision.
+func (p *place) notice(revision int64) {
+	if len(p.spans) == 1 {
+		p.revision = max(p.revision, revision)
+		p.safe = max(p.safe, revision)
+	}
 }
 
 // add puts a span's events, which are whole revisions, into out, or holds them

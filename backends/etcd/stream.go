@@ -17,7 +17,13 @@ var (
 
 // A stream is one open watch stream of a member, with one watch per span. The
 // watch's ID is the span's index plus one.
+//
+// Behind etcd's grpc-proxy it is the index: that one counts by itself, and so is
+// known. It answers no progress request; see proof.go for what is done instead.
 type stream struct {
+	conn      *grpc.ClientConn
+	watches   int
+	proxied   bool
 	cancel    context.CancelFunc
 	grpc      etcdserverpb.Watch_WatchClient
 	responses chan *etcdserverpb.WatchResponse // unbuffered: who reads slowly makes etcd wait
@@ -30,7 +36,7 @@ type stream struct {
 func openStream(ctx context.Context, conn *grpc.ClientConn, all []span, revision int64) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(answerWithin, cancel)
-	s := &stream{cancel: cancel, responses: make(chan *etcdserverpb.WatchResponse)}
+	s := &stream{conn: conn, watches: len(all), cancel: cancel, responses: make(chan *etcdserverpb.WatchResponse)}
 	var err error
 	if s.grpc, err = etcdserverpb.NewWatchClient(conn).Watch(withLeader(ctx)); err != nil {
 		close(s.responses)
@@ -57,6 +63,8 @@ func (s *stream) create(all []span, revision int64) error {
 				// Not Fragment: etcd 3.7 cuts a response in quadratic time, and for
 				// 20,000 deletes it was silent for 4 s. Whole, they took 2 s.
 				WatchId: int64(i + 1),
+				// Not for a stream of etcd's own, which is asked.
+				ProgressNotify: true,
 			},
 		}})
 	}
@@ -69,6 +77,7 @@ func (s *stream) create(all []span, revision int64) error {
 			return canceled(r)
 		case r.Created:
 			created++
+			s.proxied = s.proxied || r.WatchId == 0
 		default:
 			s.early = append(s.early, r)
 		}
@@ -106,8 +115,20 @@ func (s *stream) receive(ctx context.Context) {
 	}
 }
 
-// askProgress makes etcd say at which revision every watch is, once all are.
+// span is the index of the span that r is about.
+func (s *stream) span(r *etcdserverpb.WatchResponse) int {
+	if s.proxied {
+		return int(r.WatchId)
+	}
+	return int(r.WatchId - 1)
+}
+
+// askProgress makes etcd say at which revision every watch is, once all are. A
+// grpc-proxy would only log that it is asked.
 func (s *stream) askProgress() {
+	if s.proxied {
+		return
+	}
 	_ = s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
 		ProgressRequest: &etcdserverpb.WatchProgressRequest{},
 	}})

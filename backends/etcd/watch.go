@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"muster/backends"
 )
@@ -64,12 +63,13 @@ func (w *watch) run(ctx context.Context) {
 		w.answered = false
 		s, full, err := w.connect(ctx, m)
 		if err == nil {
+			listed := full != nil
 			err = w.follow(ctx, s, full)
 			s.close()
 			if errors.Is(err, errLeft) {
 				return
 			}
-			if full != nil || w.answered {
+			if listed || w.answered {
 				told, errs = false, nil // it had healed
 			} else {
 				w.place.lose() // there may be too much to come from there
@@ -144,7 +144,7 @@ func (w *watch) denied(err error) bool {
 		if !strings.Contains(e.reason, "permission denied") {
 			return false
 		}
-	} else if status.Code(err) != codes.PermissionDenied {
+	} else if codeOf(err) != codes.PermissionDenied {
 		return false
 	}
 	// If that is refused too, the next time is for the wider ones again.
@@ -160,36 +160,53 @@ func (w *watch) follow(ctx context.Context, s *stream, full *backends.Change) er
 		if !w.yield(*full, nil) {
 			return errLeft
 		}
+		*full = backends.Change{} // this goes on for long, and that may be large
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	ask := time.NewTicker(askEvery)
 	defer ask.Stop()
-	silence := time.NewTimer(answerWithin)
+	proofs := newProofs(ctx, s)
+	defer proofs.wait()
+	defer cancel() // before wait
+	silence := time.NewTimer(proofs.within())
 	defer silence.Stop()
 	lastYield := time.Now()
 	s.askProgress()
 	for {
-		r, err := s.next(ctx, ask, silence)
+		r, err := s.next(ctx, ask, silence, proofs, &w.place)
 		if err != nil {
 			return err
 		}
 		w.answered, w.failures = true, 0
-		c, needProgress := w.place.take(r)
+		var c backends.Change
+		needProgress, proof := false, r == nil
+		if proof {
+			c, err = proofs.take(&w.place)
+		} else {
+			proofs.heard(r)
+			c, needProgress = w.place.take(s.span(r), r)
+			proof = r.WatchId < 0
+		}
+		if err != nil {
+			return err
+		}
 		if needProgress {
 			s.askProgress()
 		}
-		if len(c.Put)+len(c.Deleted) > 0 || r.WatchId < 0 || time.Since(lastYield) >= askEvery {
+		if len(c.Put)+len(c.Deleted) > 0 || proof || time.Since(lastYield) >= askEvery {
 			if !w.yield(c, nil) {
 				return errLeft
 			}
 			lastYield = time.Now()
 		}
 		// What the loop's body took is not etcd's silence.
-		silence.Reset(answerWithin)
+		silence.Reset(proofs.within())
 	}
 }
 
-// next waits for a response, and asks for one.
-func (s *stream) next(ctx context.Context, ask *time.Ticker, silence *time.Timer) (*etcdserverpb.WatchResponse, error) {
+// next waits for a response, and asks for one. nil without an error is an answer
+// to proofs.
+func (s *stream) next(ctx context.Context, ask *time.Ticker, silence *time.Timer, proofs *proofs, p *place) (*etcdserverpb.WatchResponse, error) {
 	for {
 		if len(s.early) > 0 {
 			r := s.early[0]
@@ -206,8 +223,11 @@ func (s *stream) next(ctx context.Context, ask *time.Ticker, silence *time.Timer
 			default:
 				return r, nil
 			}
+		case proofs.last = <-proofs.answers:
+			return nil, nil
 		case <-ask.C:
 			s.askProgress()
+			proofs.ask(p)
 		case <-silence.C:
 			return nil, errSilent
 		case <-ctx.Done():
