@@ -20,6 +20,7 @@ package discovery
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -181,6 +182,11 @@ type item struct {
 	err    error
 }
 
+// takeEvery is how soon after one Change the next is taken. The first after a
+// quiet time comes at once; in a storm each holds all that has come since, and
+// costs one snapshot and one plan.
+const takeEvery = 10 * time.Millisecond
+
 func feedInto(ctx context.Context, feed *backends.Feed, news chan<- item) {
 	for {
 		c, err := feed.Next(ctx)
@@ -193,6 +199,11 @@ func feedInto(ctx context.Context, feed *backends.Feed, news chan<- item) {
 			return
 		}
 		if err == backends.ErrClosed {
+			return
+		}
+		select {
+		case <-time.After(takeEvery):
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -277,7 +288,11 @@ func (w *Watcher) trouble(err error) {
 
 // logBad logs the entries that went bad or good between two snapshots.
 func (w *Watcher) logBad(old, next *catalog.Snapshot) {
-	for svc := range next.All() {
+	changed, ok := next.Since(old)
+	if !ok {
+		changed = slices.Collect(next.All())
+	}
+	for _, svc := range changed {
 		before := old.Service(svc.Name)
 		if before == svc {
 			continue

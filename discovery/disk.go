@@ -1,16 +1,18 @@
 package discovery
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"muster/backends"
@@ -25,40 +27,79 @@ const (
 	diskEvery = 5 * time.Second
 )
 
-// A diskRecord is what a file holds behind its head, as gob.
+// A diskRecord is what a file holds behind its head, as gob; then come its Keys
+// of [backends.KV], each by itself, so that neither who writes nor who reads
+// holds the whole twice.
 type diskRecord struct {
 	Origin, Prefix string
 	At             time.Time // the store proved it then
 	Revision       int64
-	KVs            []backends.KV
+	Keys           int
 }
 
-// diskHead begins a file, then come the SHA-256 of the rest and the rest.
-const diskHead = "muster snapshot 1\n"
+// diskHead begins a file; the SHA-256 of all before it ends it.
+const diskHead = "muster snapshot 2\n"
 
-func (r *diskRecord) encode() ([]byte, error) {
-	var body bytes.Buffer
-	if err := gob.NewEncoder(&body).Encode(r); err != nil {
-		return nil, err
+// encode writes a whole file of the record and the keys of s.
+func (r diskRecord) encode(to io.Writer, s *catalog.Snapshot) error {
+	for range keysOf(s) {
+		r.Keys++
 	}
-	sum := sha256.Sum256(body.Bytes())
-	return slices.Concat([]byte(diskHead), sum[:], body.Bytes()), nil
+	sum := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(to, sum), 64<<10)
+	_, _ = w.WriteString(diskHead) // what fails, fails in Flush
+	enc := gob.NewEncoder(w)
+	err := enc.Encode(r)
+	for kv := range keysOf(s) {
+		if err != nil {
+			return err
+		}
+		err = enc.Encode(kv)
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		_, err = to.Write(sum.Sum(nil))
+	}
+	return err
 }
 
-func decodeDisk(text []byte) (*diskRecord, error) {
-	rest, ok := bytes.CutPrefix(text, []byte(diskHead))
-	if !ok || len(rest) < sha256.Size {
-		return nil, errors.New("not a snapshot, or cut off")
+// keysOf are the keys that s was made of.
+func keysOf(s *catalog.Snapshot) iter.Seq[backends.KV] {
+	return func(yield func(backends.KV) bool) {
+		for e := range s.Entries() {
+			if e.Plain.Key != "" && !yield(e.Plain) || e.Meta.Key != "" && !yield(e.Meta) {
+				return
+			}
+		}
 	}
-	body := rest[sha256.Size:]
-	if sha256.Sum256(body) != [sha256.Size]byte(rest) {
-		return nil, errors.New("damaged: the checksum does not match")
+}
+
+func decodeDisk(text []byte) (r diskRecord, kvs []backends.KV, err error) {
+	body, ok := bytes.CutPrefix(text, []byte(diskHead))
+	if !ok || len(body) < sha256.Size {
+		return r, nil, errors.New("not a snapshot, or cut off")
 	}
-	r := new(diskRecord)
-	if err := gob.NewDecoder(bytes.NewReader(body)).Decode(r); err != nil {
-		return nil, err
+	body = body[:len(body)-sha256.Size]
+	all := text[:len(text)-sha256.Size]
+	if sha256.Sum256(all) != [sha256.Size]byte(text[len(all):]) {
+		return r, nil, errors.New("damaged: the checksum does not match")
 	}
-	return r, nil
+	dec := gob.NewDecoder(bytes.NewReader(body))
+	if err := dec.Decode(&r); err != nil {
+		return r, nil, err
+	}
+	if r.Keys < 0 || r.Keys > len(body) {
+		return r, nil, fmt.Errorf("%d keys in %d bytes", r.Keys, len(body))
+	}
+	kvs = make([]backends.KV, r.Keys)
+	for i := range kvs {
+		if err := dec.Decode(&kvs[i]); err != nil {
+			return r, nil, err
+		}
+	}
+	return r, kvs, nil
 }
 
 // load makes what the disk has the snapshot to begin with. A file that can't be
@@ -72,9 +113,10 @@ func (w *Watcher) load() {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		var r *diskRecord
+		var r diskRecord
+		var kvs []backends.KV
 		if err == nil {
-			r, err = decodeDisk(text)
+			r, kvs, err = decodeDisk(text)
 		}
 		if err == nil && (r.Origin != w.cfg.Origin || r.Prefix != w.cfg.Prefix) {
 			err = fmt.Errorf("it is of %s at %s: want %s at %s", r.Prefix, r.Origin, w.cfg.Prefix, w.cfg.Origin)
@@ -83,7 +125,7 @@ func (w *Watcher) load() {
 			w.cfg.Log.Warn("snapshot on the disk is not used", "file", path, "err", err)
 			continue
 		}
-		s := w.Snapshot().Apply(backends.Change{Revision: r.Revision, Full: true, Put: r.KVs})
+		s := w.Snapshot().Apply(backends.Change{Revision: r.Revision, Full: true, Put: kvs})
 		w.cfg.Log.Info("beginning with the snapshot on the disk", "file", path, "services", count(s),
 			"revision", r.Revision, "age", time.Since(r.At).Round(time.Second))
 		w.mu.Lock()
@@ -138,17 +180,7 @@ type disk struct {
 func (d *disk) write(s *catalog.Snapshot) {
 	d.next = time.Now().Add(diskEvery)
 	r := diskRecord{Origin: d.cfg.Origin, Prefix: d.cfg.Prefix, At: d.Status().Proof, Revision: s.Revision}
-	for e := range s.Entries() {
-		for _, kv := range []backends.KV{e.Plain, e.Meta} {
-			if kv.Key != "" {
-				r.KVs = append(r.KVs, kv)
-			}
-		}
-	}
-	text, err := r.encode()
-	if err == nil {
-		err = replace(d.cfg.Disk, text)
-	}
+	err := replace(d.cfg.Disk, func(w io.Writer) error { return r.encode(w, s) })
 	switch {
 	case err != nil && !d.bad:
 		d.cfg.Log.Warn("snapshot can't be kept on the disk: a restart will need the store", "file", d.cfg.Disk, "err", err)
@@ -158,9 +190,9 @@ func (d *disk) write(s *catalog.Snapshot) {
 	d.bad = err != nil
 }
 
-// replace writes text to path, all of it or nothing, and keeps the file before
-// as path.1.
-func replace(path string, text []byte) error {
+// replace makes the file at path of what write writes, all of it or nothing, and
+// keeps the file before as path.1.
+func replace(path string, write func(io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -169,7 +201,7 @@ func replace(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -127,17 +128,18 @@ func TestHoldsSurviveEveryChange(t *testing.T) {
 }
 
 func FuzzDecodeDisk(f *testing.F) {
-	r := diskRecord{Origin: "etcd://h", Prefix: "/services", Revision: 7, KVs: []backends.KV{{Key: "/services/web/a", Value: "h:1", Lease: 3}}}
-	text, err := r.encode()
-	if err != nil {
+	var buf bytes.Buffer
+	s := catalog.New("/services").Apply(backends.Change{Full: true, Put: []backends.KV{{Key: "/services/web/a", Value: "h:1", Lease: 3}}})
+	if err := (diskRecord{Origin: "etcd://h", Prefix: "/services", Revision: 7}).encode(&buf, s); err != nil {
 		f.Fatal(err)
 	}
+	text := buf.Bytes()
 	f.Add(text)
 	f.Add(text[:len(text)-1])
 	f.Add([]byte(diskHead))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if r, err := decodeDisk(text); (r == nil) == (err == nil) {
-			t.Errorf("got %+v and %v, want one of them", r, err)
+		if r, kvs, err := decodeDisk(text); err == nil && len(kvs) != r.Keys {
+			t.Errorf("got %+v and %d keys", r, len(kvs))
 		}
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -158,11 +157,6 @@ func (e *edge) run(ctx context.Context) error {
 	return err
 }
 
-// planEvery is how soon after one plan of a snapshot the next may come. The first
-// after a quiet time is made at once; of a storm, each holds all that has come
-// since, and not one change.
-const planEvery = 5 * time.Millisecond
-
 // follow makes a plan of every snapshot and of every new file.
 func (e *edge) follow(ctx context.Context) {
 	snapshots := make(chan *catalog.Snapshot)
@@ -179,11 +173,6 @@ func (e *edge) follow(ctx context.Context) {
 				select {
 				case snapshots <- next:
 					known = next
-				case <-ctx.Done():
-					return
-				}
-				select {
-				case <-time.After(planEvery):
 				case <-ctx.Done():
 					return
 				}
