@@ -2,6 +2,7 @@ package sidekick
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -72,17 +73,16 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 			return false
 		}
 		s.attempts++
-		if attempt.Err() == nil && !s.refused {
-			s.refused = true
-			s.log.Warn("the store refuses, trying on", "key", s.keys.plain, "reason", s.reason, "err", err)
+		if attempt.Err() == nil {
+			s.refuse(err)
 		}
 		s.note(func(st *Status) { st.Trouble = err.Error() })
 		return false
 	}
 	if s.refused {
-		s.log.Info("the store refuses no more", "key", s.keys.plain, "attempts", s.attempts)
+		s.log.Info("written at last", "key", s.keys.plain, "attempts", s.attempts)
 	}
-	s.attempts, s.refused = 0, false
+	s.attempts, s.refused, s.rival = 0, false, ""
 	s.countWrite(nil)
 	s.written = s.wish
 	switch s.written {
@@ -99,6 +99,30 @@ func (s *Sidekick) converge(ctx context.Context) bool {
 	}
 	s.note(func(st *Status) { st.Trouble, st.Announced = "", s.written == announced })
 	return true
+}
+
+// A heldError is a [Lease]'s that did not write because another holds the key.
+type heldError interface {
+	error
+	// Holder says who, for people.
+	Holder() string
+}
+
+// refuse logs that the store answers and did not write: once, and again when
+// another than before holds the key.
+func (s *Sidekick) refuse(err error) {
+	held, ok := errors.AsType[heldError](err)
+	switch {
+	case ok && held.Holder() != s.rival:
+		s.rival = held.Holder()
+		s.log.Warn("another holds the key, waiting until it is free (-takeover insists)", "key", s.keys.plain, "holder", s.rival, "reason", s.reason)
+		s.mu.Lock()
+		s.counts.Conflicts++
+		s.mu.Unlock()
+	case !ok && !s.refused:
+		s.log.Warn("the store refuses, trying on", "key", s.keys.plain, "reason", s.reason, "err", err)
+	}
+	s.refused = true
 }
 
 func (s *Sidekick) countWrite(err error) {

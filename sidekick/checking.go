@@ -51,7 +51,7 @@ func (s *Sidekick) check(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(s.pause(v.health)):
+		case <-time.After(s.pause(v.deciding())):
 		}
 	}
 }
@@ -72,12 +72,15 @@ func (v *verdict) reason(err error) string {
 	}
 }
 
+// fastInterval is the time between two checks that are to decide.
+const fastInterval = 250 * time.Millisecond
+
 // pause is the time between two checks. Jitter of 10 % keeps sidekicks that
 // started together from checking together.
-func (s *Sidekick) pause(h health) time.Duration {
+func (s *Sidekick) pause(deciding bool) time.Duration {
 	interval := s.cfg.Interval
-	if h == undecided {
-		interval = min(interval, 250*time.Millisecond)
+	if deciding {
+		interval = min(interval, fastInterval)
 	}
 	return time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64()))
 }

@@ -39,7 +39,7 @@ type Config struct {
 	//	docker:CONTAINER   the container runs and, if it has a HEALTHCHECK, is healthy
 	Checks      []string
 	DockerHost  string        // of docker: checks; unix:///var/run/docker.sock
-	Interval    time.Duration // between two checks; 2s. Up to the first verdict it is 250ms at most
+	Interval    time.Duration // between two checks; 2s. It is 250ms at most while rise or fall is being counted
 	Timeout     time.Duration // of one check; 1s
 	Rise        int           // passes in a row until it is announced; 2
 	Fall        int           // failures in a row until it is withdrawn; 3
@@ -144,7 +144,11 @@ func (c Config) check(at scene) (checks []check, err error) {
 func checkAddr(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("addr %q: want HOST:PORT, where others reach the app", addr)
+		hint := ""
+		if i := strings.LastIndex(addr, ":"); i > 0 && addr[0] != '[' && strings.Contains(addr[:i], ":") {
+			hint = fmt.Sprintf("; an IPv6 address stands in brackets, as in [%s]%s", addr[:i], addr[i:])
+		}
+		return fmt.Errorf("addr %q: want HOST:PORT, where others reach the app%s", addr, hint)
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		return fmt.Errorf("addr %q: want a host too: the address or name of this machine that others reach the app at, such as 10.0.0.5:%s", addr, port)

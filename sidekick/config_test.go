@@ -54,6 +54,7 @@ func TestNewLooksAtTheAddress(t *testing.T) {
 		"web.local:80":    "",
 		"[fe80::1]:80":    "",
 		"":                "want HOST:PORT",
+		"::1:28106":       "want HOST:PORT, where others reach the app; an IPv6 address stands in brackets, as in [::1]:28106",
 		"10.0.0.5":        "want HOST:PORT",
 		"10.0.0.5:":       "want 1 to 65535",
 		"10.0.0.5:0":      "want 1 to 65535",

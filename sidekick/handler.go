@@ -35,7 +35,7 @@ func (s *Sidekick) Handler() http.Handler {
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = io.WriteString(w, s.Report().Metrics())
+		_, _ = io.WriteString(w, Metrics(s.Report()))
 	})
 	mux.HandleFunc("POST /beat", func(w http.ResponseWriter, _ *http.Request) {
 		s.Beat()

@@ -96,7 +96,8 @@ type Sidekick struct {
 	reason        string // of the wish, for the log
 	leaseErr      error  // of the lease's Run
 	attempts      int    // that failed since the last Txn that did not
-	refused       bool   // and it was logged that the store refuses
+	refused       bool   // and it was logged why the store did not write
+	rival         string // who holds the key, as was logged
 
 	mu      sync.Mutex // guards what follows
 	status  Status

@@ -372,6 +372,27 @@ func TestARestartOfTheStoreIsNotSeen(t *testing.T) {
 	}
 }
 
+// The age of the lease tells that it is not renewed, long before it is gone.
+func TestTheAgeOfTheLease(t *testing.T) {
+	l := newLab(t)
+	a := newApp(t, false)
+	r := l.run(a.config())
+	r.log.waitFor(t, "msg=announced")
+	young := r.Report()
+	if young.LeaseAgeS == nil || young.LeaseTTLS != 15 {
+		t.Fatalf("report: got age %v, TTL %v: want some, 15", young.LeaseAgeS, young.LeaseTTLS)
+	}
+	l.etcd.Kill()
+	killed := time.Now()
+	r.log.waitFor(t, "lease is not renewed")
+	poll(t, "an age of 1.5 s, where a renewal comes each 0.7 s", func() bool { return *r.Report().LeaseAgeS > 1.5 })
+	l.etcd.Restart()
+	r.log.waitFor(t, "lease is renewed again")
+	if age := *r.Report().LeaseAgeS; age > time.Since(killed).Seconds() {
+		t.Errorf("after etcd is back: got an age of %v s: want one since then", age)
+	}
+}
+
 func TestLeavingDoesNotWaitForAStoreThatIsAway(t *testing.T) {
 	l := newLab(t)
 	addr := freeAddr(t)
@@ -395,7 +416,10 @@ func TestTakesNoKeyThatAnotherHolds(t *testing.T) {
 	l.want("put " + plain + " 10.0.0.9:1")
 	a := newApp(t, false)
 	r := l.run(a.config())
-	r.log.waitFor(t, "the store refuses")
+	r.log.waitFor(t, `holder="somebody without a lease, with value \"10.0.0.9:1\""`)
+	if n := r.Report().Counts.Conflicts; n != 1 {
+		t.Errorf("report: got %d conflicts: want 1", n)
+	}
 	if st := r.Status(); !strings.Contains(st.Trouble, "10.0.0.9:1") {
 		t.Errorf("status: got %+v: want what holds the key", st)
 	}
@@ -405,7 +429,7 @@ func TestTakesNoKeyThatAnotherHolds(t *testing.T) {
 	l.want("delete " + plain)
 	l.want("put "+meta+" …", "put "+plain+" "+a.addr)
 	r.log.waitFor(t, "msg=announced")
-	for line, want := range map[string]int{"the store refuses, trying on": 1, "the store refuses no more": 1} {
+	for line, want := range map[string]int{"another holds the key, waiting until it is free (-takeover insists)": 1, "written at last": 1} {
 		if n := r.log.count(line); n != want {
 			t.Errorf("got %d lines with %q: want %d", n, line, want)
 		}

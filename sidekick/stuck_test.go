@@ -137,7 +137,7 @@ func TestReportIsJSON(t *testing.T) {
 			t.Errorf("report: got %s: want %s in it", text, want)
 		}
 	}
-	if got, want := s.Report().Metrics(), `muster_sidekick_check_passing{service="web",endpoint="a\"b\\c",check="exec:echo why; false"} 0`+"\n"; !strings.Contains(got, want) {
+	if got, want := Metrics(s.Report()), `muster_sidekick_check_passing{service="web",endpoint="a\"b\\c",check="exec:echo why; false"} 0`+"\n"; !strings.Contains(got, want) {
 		t.Errorf("metrics: got %s: want %s in it", got, want)
 	}
 }

@@ -56,6 +56,20 @@ func (v *verdict) add(pass bool, age time.Duration) (changed bool) {
 // needed is how many passes in a row make the app up.
 func (v *verdict) needed() int { return max(v.rise, v.penalty) }
 
+// deciding reports whether the next checks decide: there was no verdict yet, or
+// the last result speaks against it. An app that is flapping has to prove itself
+// slowly, and is withdrawn as fast as any other.
+func (v *verdict) deciding() bool {
+	switch v.health {
+	case passing:
+		return v.fails > 0
+	case failing:
+		return v.passes > 0 && v.penalty == 0
+	default:
+		return true
+	}
+}
+
 func (v *verdict) become(h health, age time.Duration) (changed bool) {
 	if v.health == h {
 		return false

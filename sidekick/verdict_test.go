@@ -91,6 +91,59 @@ func TestChecksComeFastUntilTheFirstVerdict(t *testing.T) {
 	})
 }
 
+func TestChecksComeFastWhileTheyDecide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// f: the next check comes fast, s: it comes after the interval.
+		sc := script{results: "+++-+---" + "-+-++" + "+"}
+		const want = "fssfsffs" + "sfsfs"
+		s := &Sidekick{
+			cfg:    Config{Lease: noLease{}}.withDefaults(),
+			checks: []check{sc.check()},
+			news:   make(chan finding, 1),
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.check(ctx)
+		var got strings.Builder
+		for i, at := range sc.at[1 : len(want)+1] {
+			switch pause := at - sc.at[i]; {
+			case pause >= 225*time.Millisecond && pause <= 275*time.Millisecond:
+				got.WriteByte('f')
+			case pause >= 1800*time.Millisecond && pause <= 2200*time.Millisecond:
+				got.WriteByte('s')
+			default:
+				t.Errorf("pause %d: got %v: want 250ms or 2s, ± 10 %%", i, pause)
+			}
+		}
+		if got.String() != want {
+			t.Errorf("pauses of %s: got %s: want %s", sc.results, got.String(), want)
+		}
+	})
+}
+
+func TestAnAppThatFlapsProvesItselfSlowly(t *testing.T) {
+	v := verdict{rise: 2, fall: 3}
+	age := time.Duration(0)
+	add := func(results string) {
+		for _, r := range results {
+			age += time.Second
+			v.add(r == '+', age)
+		}
+	}
+	add("++---++---++---+")
+	if v.penalty != 0 || !v.deciding() {
+		t.Fatalf("before the 7th change: got penalty %d, deciding %v: want 0, true", v.penalty, v.deciding())
+	}
+	add("+---+++")
+	if v.penalty == 0 || v.health != failing || v.deciding() {
+		t.Errorf("flapping and down: got penalty %d, health %v, deciding %v: want passes at the interval", v.penalty, v.health, v.deciding())
+	}
+	add("+++++-")
+	if v.penalty == 0 || v.health != passing || !v.deciding() {
+		t.Errorf("flapping and up: got penalty %d, health %v, deciding %v: want failures fast", v.penalty, v.health, v.deciding())
+	}
+}
+
 func TestANewerFindingReplacesTheOlder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := script{results: "++---"}

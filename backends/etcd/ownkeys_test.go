@@ -151,7 +151,7 @@ func TestTwoAnnouncersOfOneKey(t *testing.T) {
 	b := store.Lease(time.Minute)
 	hold(t, b)
 	err := b.Write(within(t), keys("h:2", `{"b":1}`), nil)
-	want := fmt.Sprintf(`write "/services/web/1": "/services/web/1" is held by lease %x with value "h:1"`, a.ID())
+	want := fmt.Sprintf(`write "/services/web/1": "/services/web/1" is held by lease %x, with value "h:1"`, a.ID())
 	if err == nil || err.Error() != want {
 		t.Fatalf("the second announcer: got %v, want %s", err, want)
 	}

@@ -24,12 +24,14 @@ type ConflictError struct {
 	Lease      int64
 }
 
-func (e *ConflictError) Error() string {
-	holder := "somebody without a lease"
-	if e.Lease != 0 {
-		holder = fmt.Sprintf("lease %x", e.Lease)
+func (e *ConflictError) Error() string { return fmt.Sprintf("%q is held by %s", e.Key, e.Holder()) }
+
+// Holder says who holds the key, and with which value.
+func (e *ConflictError) Holder() string {
+	if e.Lease == 0 {
+		return fmt.Sprintf("somebody without a lease, with value %q", e.Value)
 	}
-	return fmt.Sprintf("%q is held by %s with value %q", e.Key, holder, e.Value)
+	return fmt.Sprintf("lease %x, with value %q", e.Lease, e.Value)
 }
 
 // Write puts and deletes keys in one transaction, at most 128 of them. A key is

@@ -280,7 +280,7 @@ func TestSecondSidekickOfOneKeyIsRefused(t *testing.T) {
 	naive(t, 60, theirs, addrB, s.Addr())
 	seen.is(t, theirs, addrB) // bites: the first is overwritten
 	second := sidekick(t, etcdURL(s.Addr()), "a", addrB, 60)
-	line := second.WaitFor("the store refuses")
+	line := second.WaitFor("another holds the key, waiting until it is free")
 	lease := fmt.Sprintf("%x", seen.of(key)[0].lease)
 	if !strings.Contains(line, lease) || !strings.Contains(line, addrA) {
 		t.Errorf("the second says %q, want lease %s and value %s in it", line, lease, addrA)

@@ -469,6 +469,13 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help has no %q:\n%s", want, out.String())
 		}
 	}
+	for _, kind := range []string{" int ", " duration ", " time ", " string ", " value "} {
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, "  -") && strings.Contains(line[:min(len(line), 26)], kind) {
+				t.Errorf("a kind that says little, %q: %s", kind, line)
+			}
+		}
+	}
 }
 
 // The slim binary is what goes into every container beside the app.

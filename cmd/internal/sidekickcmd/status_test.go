@@ -64,6 +64,8 @@ func TestServesItsStatus(t *testing.T) {
 		`muster_sidekick_writes_total{result="done"}`:         1,
 		`muster_sidekick_rise`:                                2,
 		`muster_sidekick_beats_total`:                         1,
+		`muster_sidekick_lease_ttl_seconds`:                   2,
+		`muster_sidekick_conflicts_total`:                     0,
 		`muster_sidekick_leases_lost_total`:                   0,
 		`muster_sidekick_stuck`:                               0,
 	})
@@ -111,6 +113,12 @@ func metrics(t *testing.T, socket string, want map[string]float64) {
 		if v, ok := got[key]; !ok || v != value {
 			t.Errorf("%s: got %v (there: %v): want %v", key, v, ok, value)
 		}
+	}
+	if age, ok := got[`muster_sidekick_lease_age_seconds`]; !ok || age < 0 || age > 60 {
+		t.Errorf("age of the lease: got %v (there: %v): want less than a minute", age, ok)
+	}
+	if took, ok := got[`muster_sidekick_check_seconds{check="heartbeat:1h"}`]; !ok || took < 0 || took > 60 {
+		t.Errorf("time of the check: got %v (there: %v): want less than a minute", took, ok)
 	}
 	if n := got[`muster_sidekick_checks_total{result="pass"}`]; n < 2 {
 		t.Errorf("checks that passed: got %v: want 2 or more", n)
