@@ -7,7 +7,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -17,9 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/BurntSushi/toml"
-
 	"muster/catalog"
+	"muster/internal/tomlfile"
 	"muster/proxy"
 )
 
@@ -56,6 +54,7 @@ type tables struct {
 	Defaults struct{ Timeout timeoutTable }
 	Log      struct{ Access accessFormat }
 	Service  map[string]serviceTable
+	Announce any // sidekick.Load reads it
 }
 
 type listenerTable struct {
@@ -96,19 +95,16 @@ func Load(path string) (*File, error) {
 // Parse is Load of text; name stands in the errors.
 func Parse(name string, text []byte) (*File, error) {
 	var t tables
-	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&t)
+	decoded, err := tomlfile.Decode(name, text, &t)
 	if err != nil {
-		return nil, tomlError(name, err)
+		return nil, err
 	}
-	var wrong []error
-	for _, key := range meta.Undecoded() {
-		wrong = append(wrong, unknownKey(name, string(text), key)...)
-	}
+	wrong := decoded.Unknown()
 	f := &File{name: name, access: string(t.Log.Access), services: make(map[string]fileService)}
-	at := func(key ...string) string { return fmt.Sprintf("%s:%d", name, lineOf(string(text), key)) }
+	at := func(key ...string) string { return fmt.Sprintf("%s:%d", name, decoded.Line(key...)) }
 	f.timeout = t.Defaults.Timeout.from(at("defaults", "timeout"))
 	for i, l := range t.Listener {
-		source := fmt.Sprintf("%s:%d", name, tableLine(string(text), "listener", i))
+		source := fmt.Sprintf("%s:%d", name, decoded.TableLine("listener", i))
 		if l.Bind == "" {
 			wrong = append(wrong, fmt.Errorf("%s: [[listener]] without bind: want HOST:PORT or :PORT", source))
 			continue

@@ -1,16 +1,49 @@
-package config
+// Package tomlfile reads a TOML file into a struct, and says of everything that
+// is wrong with it where it stands and, of a key that is not known, which one may
+// have been meant.
+package tomlfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
 
 	"muster/internal/near"
 )
+
+// A File is one that was decoded.
+type File struct {
+	name, text string
+	unknown    []error
+}
+
+// Decode reads text into the struct that into points to; name stands in the
+// errors. An error means that it is no TOML or has a value that does not fit.
+func Decode(name string, text []byte, into any) (*File, error) {
+	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(into)
+	if err != nil {
+		return nil, tomlError(name, err)
+	}
+	f := &File{name: name, text: string(text)}
+	var seen []string
+	for _, key := range meta.Undecoded() {
+		// A key of several tables of an array comes once for each.
+		if path := key.String(); !slices.Contains(seen, path) {
+			seen = append(seen, path)
+			f.unknown = append(f.unknown, f.unknownKey(key, reflect.TypeOf(into).Elem())...)
+		}
+	}
+	return f, nil
+}
+
+// Unknown is an error for every key that the struct has no field for.
+func (f *File) Unknown() []error { return f.unknown }
 
 // tomlError says "file:line: key: what is wrong".
 func tomlError(name string, err error) error {
@@ -34,30 +67,30 @@ func tomlError(name string, err error) error {
 	return fmt.Errorf("%s:%d: %s", name, p.Position.Line, text)
 }
 
-// unknownKey is one error for every line on which the key stands.
-func unknownKey(name, text string, key toml.Key) []error {
+// unknownKey is one error for every line on which the key stands, in a file for
+// a root.
+func (f *File) unknownKey(key toml.Key, root reflect.Type) []error {
 	table, word := key[:len(key)-1], key[len(key)-1]
 	what := fmt.Sprintf("unknown key %q", word)
 	if len(table) > 0 {
 		what += fmt.Sprintf(" in [%s]", strings.Join(table, "."))
 	}
-	if miss := near.Miss(word, knownKeys(table)); miss != "" {
+	if miss := near.Miss(word, knownKeys(root, table)); miss != "" {
 		what += fmt.Sprintf(" (did you mean %q?)", miss)
 	}
-	lines := linesOf(text, key)
+	lines := linesOf(f.text, key)
 	if len(lines) == 0 {
-		return []error{fmt.Errorf("%s: %s", name, what)}
+		return []error{fmt.Errorf("%s: %s", f.name, what)}
 	}
 	var all []error
 	for _, n := range lines {
-		all = append(all, fmt.Errorf("%s:%d: %s", name, n, what))
+		all = append(all, fmt.Errorf("%s:%d: %s", f.name, n, what))
 	}
 	return all
 }
 
-// knownKeys are the names that a table may hold.
-func knownKeys(table []string) (names []string) {
-	t := reflect.TypeFor[tables]()
+// knownKeys are the names that a table of a file for t may hold.
+func knownKeys(t reflect.Type, table []string) (names []string) {
 	for _, name := range table {
 		for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
 			t = t.Elem()
@@ -66,7 +99,7 @@ func knownKeys(table []string) (names []string) {
 		case reflect.Map:
 			t = t.Elem()
 		case reflect.Struct:
-			f, ok := t.FieldByNameFunc(func(field string) bool { return strings.EqualFold(field, name) })
+			f, ok := fieldOf(t, name)
 			if !ok {
 				return nil
 			}
@@ -82,15 +115,37 @@ func knownKeys(table []string) (names []string) {
 		return nil
 	}
 	for i := range t.NumField() {
-		names = append(names, strings.ToLower(t.Field(i).Name))
+		names = append(names, keyOf(t.Field(i)))
 	}
 	return names
+}
+
+// keyOf is the key of a field.
+func keyOf(f reflect.StructField) string {
+	if key := f.Tag.Get("toml"); key != "" {
+		return key
+	}
+	return strings.ToLower(f.Name)
+}
+
+func fieldOf(t reflect.Type, key string) (f reflect.StructField, ok bool) {
+	for i := range t.NumField() {
+		if strings.EqualFold(keyOf(t.Field(i)), key) {
+			return t.Field(i), true
+		}
+	}
+	return f, false
 }
 
 // wrongType is how the decoder says a value has the wrong type: only in words.
 var wrongType = regexp.MustCompile(`^toml: line (\d+) \(last key "([^"]*)"\): (.*)$`)
 
 var header = regexp.MustCompile(`^\s*\[\[?\s*([^\]]+?)\s*\]`)
+
+// tableName is the name in a header that was found.
+func tableName(found []string) string {
+	return strings.NewReplacer(" ", "", `"`, "", "'", "").Replace(found[1])
+}
 
 // linesOf returns the lines on which key is set or opened as a table. The
 // decoder keeps no position of a key that it does not know, so this looks for
@@ -104,7 +159,7 @@ func linesOf(text string, key []string) (lines []int) {
 	for i, line := range strings.Split(text, "\n") {
 		line, _, _ := strings.Cut(line, "#")
 		if m := header.FindStringSubmatch(line); m != nil {
-			table = strings.NewReplacer(" ", "", `"`, "", "'", "").Replace(m[1])
+			table = tableName(m)
 			if table == path || strings.HasPrefix(table, path+".") {
 				lines = append(lines, i+1)
 			}
@@ -117,20 +172,21 @@ func linesOf(text string, key []string) (lines []int) {
 	return lines
 }
 
-// lineOf is the first of linesOf; 1 where there is none.
-func lineOf(text string, key []string) int {
-	if lines := linesOf(text, key); len(lines) > 0 {
+// Line is the first line on which key is set or opened as a table; 1 where there
+// is none.
+func (f *File) Line(key ...string) int {
+	if lines := linesOf(f.text, key); len(lines) > 0 {
 		return lines[0]
 	}
 	return 1
 }
 
-// tableLine is the line of the nth [[name]] header, counted from zero; 1 where
+// TableLine is the line of the nth [[name]] header, counted from zero; 1 where
 // there is none (an inline array).
-func tableLine(text, name string, n int) int {
-	for i, line := range strings.Split(text, "\n") {
+func (f *File) TableLine(name string, n int) int {
+	for i, line := range strings.Split(f.text, "\n") {
 		m := header.FindStringSubmatch(line)
-		if m == nil || m[1] != name || !strings.Contains(line, "[[") {
+		if m == nil || tableName(m) != name || !strings.Contains(line, "[[") {
 			continue
 		}
 		if n == 0 {

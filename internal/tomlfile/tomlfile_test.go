@@ -1,0 +1,74 @@
+package tomlfile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+type positive time.Duration
+
+func (p *positive) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q: want more than nothing", text)
+	}
+	*p = positive(d)
+	return nil
+}
+
+type example struct {
+	Item []struct {
+		Name        string
+		StartPeriod positive `toml:"start-period"`
+		Sub         struct{ Deep int }
+	}
+	Table map[string]struct{ Size int }
+}
+
+func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
+	for text, want := range map[string]string{
+		"[[item]]\nname = \"a\"\nstart-period = \"1s\"":                           "",
+		"[[item]]\n\nname = 1":                                                    `f.toml:3: item.name: incompatible types: TOML value has type int64; destination has type string`,
+		"\n[[item]]\nstart-period = \"0s\"":                                       `f.toml:3: item.start-period: "0s": want more than nothing`,
+		"[[item]\n":                                                               `f.toml:2: expected end of table array`,
+		"[[item]]\nname = \"a\"\n[[item]]\nstart-peroid = \"1s\"":                 `f.toml:4: unknown key "start-peroid" in [item] (did you mean "start-period"?)`,
+		"[[itme]]\nname = \"a\"":                                                  `f.toml:1: unknown key "itme" (did you mean "item"?)`,
+		"[item.sub]\ndeep = 1":                                                    `f.toml:`,
+		"[table.x]\nsize = 1\nseize = 2":                                          `f.toml:3: unknown key "seize" in [table.x] (did you mean "size"?)`,
+		"[[item]]\nweight = 1\n[[item]]\nweight = 2 # weight = 3":                 "f.toml:2: unknown key \"weight\" in [item]\nf.toml:4: unknown key \"weight\" in [item]",
+		"[[item]]\n[item.sub]\ndepe = 1":                                          `f.toml:3: unknown key "depe" in [item.sub] (did you mean "deep"?)`,
+		"table = { x = { size = 1 } }\n[[item]]\nsub = { deep = 1, other = 2 }\n": `f.toml:3: unknown key "other" in [item.sub]`,
+	} {
+		var into example
+		f, err := Decode("f.toml", []byte(text), &into)
+		got := ""
+		switch {
+		case err != nil:
+			got = err.Error()
+		default:
+			var lines []string
+			for _, err := range f.Unknown() {
+				lines = append(lines, err.Error())
+			}
+			got = strings.Join(lines, "\n")
+		}
+		if !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("Decode(%q):\n got %q\nwant %q", text, got, want)
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	var into example
+	f, err := Decode("f.toml", []byte("[[item]]\nname = \"a\"\n\n[[ item ]]\n[item.sub]\ndeep = 1\n[table.x]\nsize = 1\n"), &into)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []int{f.TableLine("item", 0), f.TableLine("item", 1), f.TableLine("item", 2), f.Line("item", "sub", "deep"), f.Line("table", "x"), f.Line("nothing")}
+	if want := []int{1, 4, 1, 6, 7, 1}; !slices.Equal(got, want) {
+		t.Errorf("lines: got %v, want %v", got, want)
+	}
+}
