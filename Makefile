@@ -3,12 +3,13 @@
 # make chaos    break etcd and its connections by chance for 10 minutes (CHAOS_FOR, CHAOS_SEED)
 # make rootfs   the static binary and /confd for the image, see Dockerfile
 # make check    format, vet, staticcheck
+# make bench    what a request costs in the proxy and in its peers, side by side (docs/bench)
 # make bench-convergence   put in etcd to first routed request, beside etcd's own watch
 
 GO     ?= go
 LDFLAGS = -s -w
 
-.PHONY: build rootfs test check chaos fmt bench-convergence clean
+.PHONY: build rootfs test check chaos fmt bench bench-convergence clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o muster ./cmd/muster
@@ -33,6 +34,9 @@ chaos:
 
 fmt:
 	$(GO) tool gofumpt -w .
+
+bench:
+	$(GO) run ./bench/proxy -o docs/bench
 
 bench-convergence:
 	$(GO) test ./bench/scale -run '^$$' -bench . -benchtime 10x

@@ -47,11 +47,11 @@ var oneHome = []struct {
 	reason string
 }{
 	{"github.com/kelseyhightower/memkv", []string{"muster/template"}, "the store behind the template functions"},
-	{"github.com/valyala/fasthttp", []string{"muster/proxy", "muster/cmd/muster"}, "probes and echo; the request path is ours"},
+	{"github.com/valyala/fasthttp", []string{"muster/proxy", "muster/cmd/muster", "muster/bench/..."}, "probes, echo and a peer to measure; the request path is ours"},
 	{"muster/backends/etcd", []string{"muster/backends/open", "muster/cmd/...", "muster/internal/..."}, "only open, cmd and tests name a store"},
 	{"github.com/BurntSushi/toml", []string{"muster/internal/tomlfile", "muster/template", "muster/backends/file", "muster/cmd/internal/confd"}, "files are read where their meaning is known"},
-	{"os/signal", []string{"muster/cmd/...", "muster/internal/...", "muster/examples/..."}, "only commands handle signals"},
-	{"flag", []string{"muster/cmd/...", "muster/internal/..."}, "only commands read flags"},
+	{"os/signal", []string{"muster/cmd/...", "muster/bench/...", "muster/internal/...", "muster/examples/..."}, "only commands handle signals"},
+	{"flag", []string{"muster/cmd/...", "muster/bench/...", "muster/internal/..."}, "only commands read flags"},
 }
 
 type pkg struct {
