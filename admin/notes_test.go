@@ -29,6 +29,9 @@ func TestNotesOfTheStore(t *testing.T) {
 		{"held", with(func(s *discovery.Status) {
 			s.Protection = discovery.Protection{Held: 3, Services: []string{"api", "web"}, Since: time.Now()}
 		}), slog.LevelError, "Many endpoints expired at once: 3 of api, web stay while they answer their check"},
+		{"one held", with(func(s *discovery.Status) {
+			s.Protection = discovery.Protection{Held: 1, Services: []string{"web"}, Since: time.Now()}
+		}), slog.LevelError, "One endpoint of web expired and stays while it answers its check"},
 		{"many held", with(func(s *discovery.Status) {
 			s.Protection = discovery.Protection{Held: 70, Services: []string{"a", "b", "c", "d", "e", "f", "g"}, Since: time.Now()}
 		}), slog.LevelError, "Many endpoints expired at once: 70 of a, b, c, d, e and 2 more services stay while they answer their check"},

@@ -252,7 +252,10 @@ func (s *Source) notes() []Note {
 	case s.Err != "":
 		add(slog.LevelWarn, "The store has trouble%s", cause)
 	}
-	if p := s.Protection; p.Held > 0 {
+	switch p := s.Protection; {
+	case p.Held == 1:
+		add(slog.LevelError, "One endpoint of %s expired and stays while it answers its check", some(p.Services))
+	case p.Held > 1:
 		add(slog.LevelError, "Many endpoints expired at once: %d of %s stay while they answer their check", p.Held, some(p.Services))
 	}
 	if s.Protection.Off {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/url"
@@ -27,17 +28,18 @@ import (
 //
 //	store ──> discovery.Watcher ──snapshot──> config.Plan ──plan──> proxy.Proxy
 type edge struct {
-	Store     backends.Store // nil: none
-	StoreURL  string         // how the user named it, for the record of exposure
-	Prefix    string
-	File      *config.File                 // nil: none
-	Reload    func() (*config.File, error) // reads the file again; nil: none
-	Reloads   <-chan os.Signal             // asks for that; nil: never
-	Flags     config.Flags
-	StateDir  string // "": nothing is kept
-	Admin     string // its address; "": off
-	Log       *slog.Logger
-	AccessLog io.Writer
+	Store      backends.Store // nil: none
+	StoreURL   string         // how the user named it, for the record of exposure
+	Prefix     string
+	File       *config.File                 // nil: none
+	Reload     func() (*config.File, error) // reads the file again; nil: none
+	Reloads    <-chan os.Signal             // asks for that; nil: never
+	Flags      config.Flags
+	StateDir   string // "": nothing is kept
+	Admin      string // its address; "": off
+	AdminToken string // "": none, so only this machine may look
+	Log        *slog.Logger
+	AccessLog  io.Writer
 
 	proxy    *proxy.Proxy
 	admin    *admin.Admin // nil: off
@@ -98,7 +100,7 @@ func (e *edge) openAdmin() (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(e.proxy, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg := admin.Config{
-		Bind: e.Admin, Log: e.Log, Version: versionText(), Metrics: registry,
+		Bind: e.Admin, Token: e.AdminToken, Log: e.Log, Version: versionText(), Metrics: registry,
 		Balancer: e.proxy, StoreURL: redacted(e.StoreURL), Notes: e.problems.notes,
 	}
 	if e.watcher != nil {
@@ -127,17 +129,24 @@ func (e *edge) run(ctx context.Context) error {
 	// while it drains, and people look.
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	if e.watcher != nil {
-		wg.Go(func() { _ = e.watcher.Run(behind) }) // only ever ends with its context
-	}
-	wg.Go(func() { e.follow(behind) })
-	failed := make(chan error, 1)
+	failed := make(chan error, 2) // one for each of them
 	serving, cancel := context.WithCancel(behind)
 	defer cancel()
+	if e.watcher != nil {
+		wg.Go(func() {
+			if err := e.watcher.Run(behind); behind.Err() == nil {
+				failed <- fmt.Errorf("following the store: %w", err)
+				cancel()
+			}
+		})
+	}
+	wg.Go(func() { e.follow(behind) })
 	if e.admin != nil {
 		wg.Go(func() {
-			failed <- e.admin.Run(behind)
-			cancel()
+			if err := e.admin.Run(behind); behind.Err() == nil {
+				failed <- err
+				cancel()
+			}
 		})
 	}
 	defer context.AfterFunc(ctx, func() {
@@ -150,8 +159,8 @@ func (e *edge) run(ctx context.Context) error {
 	err := e.proxy.Run(serving)
 	e.Log.Info("ended", "in_flight", e.proxy.Status().InFlight)
 	select {
-	case adminErr := <-failed:
-		err = errors.Join(err, adminErr)
+	case other := <-failed:
+		err = errors.Join(err, other)
 	default:
 	}
 	return err

@@ -3,6 +3,7 @@ package main_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -284,4 +285,35 @@ func TestLeavesInOrder(t *testing.T) {
 	if code := b.Wait(); code != 0 {
 		t.Errorf("ended with %d, want 0", code)
 	}
+}
+
+// An admin address that others reach opens with the token, and says what is
+// missing without it. The token may stand in a file.
+func TestAdminToken(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := startBalancer(t, "-store", "none", "-admin", "0.0.0.0:0", "-admin-token", "file:"+token)
+	_, port, err := net.SplitHostPort(b.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for header, want := range map[string]int{"": 401, "Bearer guess": 401, "Bearer s3cret": 200} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1:"+port+"/api/v1/status", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", header)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("Authorization %q: got %d, want %d", header, resp.StatusCode, want)
+		}
+	}
+	b.stop(t)
 }

@@ -27,6 +27,7 @@ func proxyCommand(ctx context.Context, std cli.Std, args []string) int {
 	f := cli.NewFlags("proxy", "[flags]", proxyHelp)
 	listen := f.List("listen", []string{config.DefaultListen}, "accept requests on `ADDR`; may be given several times")
 	adminAddr := f.String("admin", "127.0.0.1:9900", "status page, metrics and health on `ADDR`; \"\" for none")
+	token := f.String("admin-token", "", "open -admin to other machines that say `TOKEN`; file:PATH reads it from a file")
 	store := f.String("store", "etcd://127.0.0.1:2379", "follow the store at `URL`: etcd://HOST:PORT[,HOST:PORT], etcds://, file:PATH, or none")
 	prefix := f.String("prefix", catalog.DefaultPrefix, "services are announced under `KEY`")
 	fallback := f.String("default", "", "send what no route matches to `SERVICE`")
@@ -66,6 +67,10 @@ func proxyCommand(ctx context.Context, std cli.Std, args []string) int {
 		if err := config.CheckBind(*adminAddr); err != nil {
 			return f.Wrong(std, "-admin %v", err)
 		}
+	}
+	var err error
+	if e.AdminToken, err = secret(*token); err != nil {
+		return f.Wrong(std, "-admin-token: %v", err)
 	}
 	if strings.Contains(*prefix, "//") || strings.ContainsAny(*prefix, " \t\n") ||
 		!strings.HasPrefix(*prefix, "/") || strings.Trim(*prefix, "/") == "" {
@@ -118,4 +123,21 @@ func (e *edge) load(path string) error {
 	file, err := e.Reload()
 	e.File = file
 	return err
+}
+
+// secret is a flag's value, or what stands in the file that it names as
+// file:PATH, so that others can't read it from the command line.
+func secret(value string) (string, error) {
+	path, ok := strings.CutPrefix(value, "file:")
+	if !ok {
+		return value, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if value = strings.TrimSpace(string(text)); value == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return value, nil
 }

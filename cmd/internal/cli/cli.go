@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"muster/internal/near"
@@ -107,15 +108,37 @@ func (f *Flags) environment(getenv func(string) string) (err error) {
 		if value == "" || err != nil {
 			return
 		}
-		if e := f.Set(fl.Name, value); e != nil {
-			err = fmt.Errorf("environment variable %s=%q: %w", name, value, e)
+		l, isList := fl.Value.(*list)
+		values := []string{value}
+		if isList {
+			values = split(value)
+		}
+		for _, v := range values {
+			if e := f.Set(fl.Name, v); e != nil && err == nil {
+				err = fmt.Errorf("environment variable %s=%q: %w", name, value, e)
+			}
 		}
 		// The command line replaces a list, it does not add to it.
-		if l, ok := fl.Value.(*list); ok {
+		if isList {
 			l.fresh = true
 		}
 	})
 	return err
+}
+
+// split is what a list in the environment holds: its lines, or what stands
+// between commas where it has one line only.
+func split(list string) (values []string) {
+	between := ","
+	if strings.Contains(list, "\n") {
+		between = "\n"
+	}
+	for v := range strings.SplitSeq(list, between) {
+		if v = strings.TrimSpace(v); v != "" {
+			values = append(values, v)
+		}
+	}
+	return values
 }
 
 // EnvName is the environment variable of a flag.
@@ -154,6 +177,14 @@ func (f *Flags) Help(w io.Writer) {
 		fmt.Fprintf(w, "  %-24s %s\n", left, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 27)))
 	})
 	fmt.Fprintf(w, "\nEvery flag is also an environment variable: -stop-timeout is MUSTER_STOP_TIMEOUT.\n")
+	lists := false
+	f.VisitAll(func(fl *flag.Flag) {
+		_, ok := fl.Value.(*list)
+		lists = lists || ok
+	})
+	if lists {
+		fmt.Fprintf(w, "There, several values are separated by commas, or stand on lines of their own.\n")
+	}
 }
 
 // List defines a flag that may be given several times. What is given replaces
@@ -224,7 +255,8 @@ func Signals(parent context.Context) (ctx context.Context, stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	done := make(chan struct{})
-	go func() {
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		select {
 		case <-signals:
 			cancel()
@@ -236,10 +268,11 @@ func Signals(parent context.Context) (ctx context.Context, stop func()) {
 			os.Exit(128 + int(s.(syscall.Signal)))
 		case <-done:
 		}
-	}()
+	})
 	return ctx, func() {
 		signal.Stop(signals)
 		close(done)
+		wg.Wait()
 		cancel()
 	}
 }
