@@ -22,6 +22,10 @@ const (
 	// repairLate, until there was none for calmAfter.
 	repairLate = 30 * time.Second
 	calmAfter  = time.Minute
+
+	// askOwnEvery is how often etcd is asked where it stands by whoever watches
+	// the own keys; with a short TTL as often as it is renewed.
+	askOwnEvery = 5 * time.Second
 )
 
 // keepKeys watches the keys that Write wrote, and puts right what others do to
@@ -39,7 +43,7 @@ func (l *Lease) keepKeys(ctx context.Context) {
 		}
 		watching, cancel := context.WithCancel(ctx)
 		unhook := context.AfterFunc(valid, cancel)
-		for c, err := range l.store.watchKeys(watching, keys) {
+		for c, err := range l.store.watchKeys(watching, keys, min(max(askEvery, l.ttl/3), askOwnEvery)) {
 			if err != nil {
 				continue // the renewal that fails too tells of it
 			}
@@ -80,10 +84,12 @@ func (p *pace) took(now time.Time) {
 	p.often++
 }
 
-// watchKeys is Watch for these keys and nothing below them.
-func (s *Store) watchKeys(ctx context.Context, keys []string) iter.Seq2[backends.Change, error] {
+// watchKeys is Watch for these keys and nothing below them. It asks etcd where it
+// stands only so often: the renewals tell of an etcd that is away, and asking is
+// most of what an idle announcer does.
+func (s *Store) watchKeys(ctx context.Context, keys []string, every time.Duration) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
-		w := &watch{store: s, yield: yield, exact: true}
+		w := &watch{store: s, yield: yield, exact: true, every: every}
 		for i, key := range keys {
 			w.place.spans = append(w.place.spans, span{from: key, group: i})
 		}

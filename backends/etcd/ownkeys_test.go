@@ -376,6 +376,29 @@ func TestSilentAddressesAreAskedTogether(t *testing.T) {
 	}
 }
 
+// The address that the own keys are watched at falls silent, and the lease is
+// renewed at another: what others do to the keys is found all the same.
+func TestOwnKeysAreWatchedElsewhereWhenTheirAddressIsSilent(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	first := etcdtest.NewRelay(t, s.Addr())
+	l := open(t, "etcd://"+first.Addr()+","+s.Addr(), nil).Lease(3 * time.Second)
+	hold(t, l)
+	write(t, l, "/k", "v")
+	seen := record(t, s, "/k")
+	// It is watched by now if it repairs.
+	put(t, s, "/k", "foreign")
+	eventually(t, "the value is ours again", func() bool { return get(t, s, "/k") == held{"v", l.ID()} })
+	first.Blackhole()
+	if _, err := s.Client().Delete(within(t), "/k"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is back", func() bool { return get(t, s, "/k") == held{"v", l.ID()} })
+	if n := seen.count("DELETE /k"); n != 1 {
+		t.Errorf("the key went %d times, want once: the lease was held", n)
+	}
+}
+
 // session announces key as the client's package concurrency would.
 func session(t testing.TB, s []*etcdtest.Server, ttl int, key string) *concurrency.Session {
 	t.Helper()

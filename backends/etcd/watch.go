@@ -33,7 +33,7 @@ var errLeft = errors.New("the loop left")
 // the prefix itself.
 func (s *Store) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
-		w := &watch{store: s, prefixes: prefixes, yield: yield}
+		w := &watch{store: s, prefixes: prefixes, yield: yield, every: askEvery}
 		w.place.spans = spans(prefixes, false)
 		w.run(ctx)
 	}
@@ -45,13 +45,14 @@ type watch struct {
 	prefixes []string
 	yield    func(backends.Change, error) bool
 
-	at       int   // the member to use
-	narrow   bool  // see spans
-	exact    bool  // the spans are what they are
-	started  bool  // the first Full was yielded
-	place    place // where we are
-	answered bool  // something came on the stream
-	failures int   // rounds and streams since something came
+	every    time.Duration // how often to ask where etcd stands; at least askEvery
+	at       int           // the member to use
+	narrow   bool          // see spans
+	exact    bool          // the spans are what they are
+	started  bool          // the first Full was yielded
+	place    place         // where we are
+	answered bool          // something came on the stream
+	failures int           // rounds and streams since something came
 }
 
 // run connects, follows until that breaks, and so on.
@@ -163,12 +164,13 @@ func (w *watch) follow(ctx context.Context, s *stream, full *backends.Change) er
 		*full = backends.Change{} // this goes on for long, and that may be large
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ask := time.NewTicker(askEvery)
+	ask := time.NewTicker(w.every)
 	defer ask.Stop()
 	proofs := newProofs(ctx, s)
 	defer proofs.wait()
 	defer cancel() // before wait
-	silence := time.NewTimer(proofs.within())
+	within := proofs.within() + w.every - askEvery
+	silence := time.NewTimer(within)
 	defer silence.Stop()
 	lastYield := time.Now()
 	s.askProgress()
@@ -200,7 +202,7 @@ func (w *watch) follow(ctx context.Context, s *stream, full *backends.Change) er
 			lastYield = time.Now()
 		}
 		// What the loop's body took is not etcd's silence.
-		silence.Reset(proofs.within())
+		silence.Reset(within)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os/exec"
+	"runtime"
 	"syscall"
 
 	"muster/backends/etcd"
@@ -25,7 +27,12 @@ func Main(ctx context.Context, std cli.Std, args []string) int {
 	if code, ok := f.parse(ctx, std, args); !ok {
 		return code
 	}
-	cfg, log := f.cfg, f.log()
+	if std.Getenv("GOMAXPROCS") == "" {
+		// There is seldom work for two. Waking a second thread for it is a third
+		// of what an idle sidekick costs.
+		runtime.GOMAXPROCS(1)
+	}
+	log := f.log()
 	store, err := etcd.Open(f.store, log)
 	if err != nil {
 		return f.Wrong(std, "-store: %v", err)
@@ -33,25 +40,48 @@ func Main(ctx context.Context, std cli.Std, args []string) int {
 	defer store.Close()
 	lease := store.Lease(f.ttl)
 	lease.TakeOver, lease.File = f.takeOver, foreign(std.Getenv).leaseFile(f)
-	cfg.Lease, cfg.Log = lease, log
-	tell := &systemd{leaveLimit: cfg.LeaveLimit(), log: log}
-	cfg.Notify = tell.notify
-	s, err := sidekick.New(cfg)
+	tell := &systemd{log: log}
+	var a announcer
+	if f.config != "" {
+		a, err = f.many(ctx, foreign(std.Getenv), lease, tell)
+	} else {
+		a, err = f.one(lease, tell)
+	}
+	if bad, ok := errors.AsType[*fileError](err); ok {
+		fmt.Fprintln(std.Err, bad)
+		return cli.Failed
+	}
 	if err != nil {
 		return f.Wrong(std, "%v", err)
 	}
 	if f.status != "" {
-		status, err := serveStatus(f.status, s.Handler())
+		status, err := serveStatus(f.status, a.Handler())
 		if err != nil {
 			log.Error("failed", "err", fmt.Errorf("-status: %w", err))
 			return cli.Failed
 		}
 		defer status.close()
 	}
-	defer tell.watch(s.Stuck)()
-	ctx, stop := signals(ctx, s)
+	defer tell.watch(a.Stuck)()
+	ctx, stop := signals(ctx, a)
 	defer stop()
-	return exitCode(log, s.Run(ctx))
+	return exitCode(log, a.Run(ctx))
+}
+
+// An announcer is what runs: one sidekick, or those of -config.
+type announcer interface {
+	Run(ctx context.Context) error
+	Handler() http.Handler
+	Stuck() error
+	signalled
+}
+
+// one is the sidekick of NAME and the flags.
+func (f *flags) one(lease sidekick.Lease, tell *systemd) (announcer, error) {
+	cfg := f.cfg
+	cfg.Lease, cfg.Log, cfg.Notify = lease, tell.log, tell.notify
+	tell.leaveLimit = cfg.LeaveLimit
+	return sidekick.New(cfg)
 }
 
 // exitCode is what the command's life came to, with err as Run returned it.
