@@ -32,6 +32,7 @@ var rules = []rule{
 	{"muster/template", false, []string{"go.etcd.io/...", "muster/proxy/...", "muster/sidekick", "muster/catalog", "muster/config"}, "templates read keys of any store"},
 	{"muster/sidekick", false, []string{"go.etcd.io/...", "muster/proxy/...", "muster/template", "muster/config", "muster/discovery"}, "a sidekick declares the small interface it needs; cmd wires"},
 	{"muster/proxy/balance", false, []string{"net/http", "net/http/...", "github.com/valyala/...", "muster/proxy", "muster/proxy/portable"}, "both drivers share it: no sockets, no types of an HTTP library"},
+	{"muster/proxy/http1", false, []string{"muster/...", "*.*/...", "net", "net/...", "os", "time"}, "a grammar is functions over bytes: no I/O, no clock, no other library's types"},
 	{"muster/proxy/portable", true, []string{"muster/proxy", "muster/catalog", "github.com/valyala/..."}, "a driver imports balance and nothing above it"},
 	{"muster/config", false, []string{"go.etcd.io/...", "muster/template", "muster/admin", "muster/discovery"}, "a plan is made of a file, flags and a snapshot"},
 	{"muster/admin", true, []string{"muster/catalog", "muster/backends/..."}, "it shows what proxy and discovery say of themselves"},
