@@ -1,0 +1,109 @@
+package drivertest
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Start runs a proxy as config says, the text of a muster.toml with one
+// listener and the service web, which gets every request. It returns the
+// listener's address, and what stops the proxy and waits for its end.
+type Start func(t testing.TB, config string) (addr string, stop func(), err error)
+
+//go:embed testdata
+var testdata embed.FS
+
+// patience bounds what must happen; on a busy machine it takes a while. Of a row
+// that is known not to hold nobody waits as long.
+const (
+	patience  = 60 * time.Second
+	listedFor = 3 * time.Second
+)
+
+// Run holds the proxy of start to all cases. Those in notYet, by name with the
+// reason, do not hold yet: they are skipped when they fail, and when one of them
+// holds, that is an error, until it is struck off.
+func Run(t *testing.T, start Start, notYet map[string]string) {
+	files, err := fs.Sub(testdata, "testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := load(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range notYet {
+		if cases[name] == nil {
+			t.Errorf("%s does not hold yet, says the list, but there is no such case", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		reason, listed := notYet[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if !listed {
+				if err := runAll(t, start, cases[name], patience, false); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			err := runAll(t, start, cases[name], listedFor, true)
+			if err == nil {
+				t.Errorf("%s holds now: strike it off the list", name)
+				return
+			}
+			t.Skipf("not yet: %s: %v", reason, err)
+		})
+	}
+}
+
+// runAll runs all variants of a case in all modes.
+func runAll(t testing.TB, start Start, scripts []script, patience time.Duration, first bool) error {
+	var errs []error
+	for i := range scripts {
+		s := &scripts[i]
+		for _, mode := range s.modes {
+			if mode == "twice" && !s.doubles() {
+				continue
+			}
+			if err := play(t, start, s, mode, patience); err != nil {
+				errs = append(errs, fmt.Errorf("%s%s: %w", mode, s.variant, err))
+				if first {
+					return errs[0]
+				}
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ReadNotYet reads a list of cases that do not hold yet: a line for each, its
+// name, a space and the reason. Lines with # are comments.
+func ReadNotYet(t testing.TB, path string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := make(map[string]string)
+	for i, line := range strings.Split(string(text), "\n") {
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, reason, _ := strings.Cut(line, " ")
+		if list[name] != "" || reason == "" {
+			t.Fatalf("%s:%d: %q: want a name and a reason, each name once", path, i+1, line)
+		}
+		list[name] = reason
+	}
+	return list
+}
