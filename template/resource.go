@@ -8,7 +8,6 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -136,11 +135,7 @@ func parseResource(path, text string) (*Resource, error) {
 		Template Resource `toml:"template"`
 	}
 	if _, err := toml.Decode(text, &file); err != nil {
-		line := 0 // a wrong type has it in its text only
-		if m := tomlLine.FindStringSubmatch(err.Error()); m != nil {
-			line, _ = strconv.Atoi(m[1])
-		}
-		return nil, &LoadError{path, line, err}
+		return nil, TOMLError(path, err)
 	}
 	r := &file.Template
 	r.File, r.text = path, text
@@ -149,8 +144,6 @@ func parseResource(path, text string) (*Resource, error) {
 	}
 	return r, nil
 }
-
-var tomlLine = regexp.MustCompile(`^toml: line (\d+)`)
 
 // line is where key is set in the file, 0 where no line begins with it.
 func (r *Resource) line(key string) int {

@@ -36,8 +36,15 @@ func TestPrefixesAndNames(t *testing.T) {
 
 func TestParseErrorsSayWhere(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"syntax", "[template]\nsrc = \n", "r.toml:2: toml: "},
-		{"type", "[template]\nsrc = \"t\"\nkeys = \"/a\"\n", "r.toml:3: toml: "},
+		{"syntax", "[template]\nsrc = \n", "r.toml:2: expected value but found "},
+		{"type", "[template]\nsrc = \"t\"\nkeys = \"/a\"\n", "r.toml:3: template.keys: got text, want a list"},
+		{"type in a list", "[template]\nsrc = \"t\"\nkeys = [\"/a\", 1]\n", "r.toml:3: template.keys: got a whole number, want text"},
+		{"mode", "[template]\nsrc = \"t\"\nmode = 640\n", "r.toml:3: template.mode: got a whole number, want text"},
+		{"owner", "[template]\nsrc = \"t\"\nuid = \"root\"\n", "r.toml:3: template.uid: got text, want a whole number"},
+		{"below", "[template]\nsrc.a = true\n", "r.toml: template.src: got a table, want text"},
+		{"several", "[[template]]\nsrc = \"t\"\n", "r.toml:1: template: got a list of tables, want a table"},
+		{"beyond", "[template]\nuid = 99999999999999999999\n", "r.toml:2: 99999999999999999999 is out of range"},
+		{"twice", "[template]\nsrc = \"t\"\n[template]\n", "r.toml:3: Key 'template' has already been defined"},
 		{"no src", "[template]\n\nsrc = \"\"\n", "r.toml:3: empty src template"},
 		{"no table", "x = 1\n", "r.toml: empty src template"},
 	} {

@@ -11,6 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"muster/internal/near"
+	"muster/template"
 )
 
 // Check returns what is wrong with the confd.toml at path: each error says file
@@ -24,11 +25,7 @@ func Check(path string) (confdir string, wrong []error) {
 	o.Confdir = ""
 	meta, err := toml.Decode(string(text), &o)
 	if err != nil {
-		at := path
-		if m := tomlLine.FindStringSubmatch(err.Error()); m != nil {
-			at += ":" + m[1]
-		}
-		return "", []error{fmt.Errorf("%s: %w", at, err)}
+		return "", []error{template.TOMLError(path, err)}
 	}
 	for _, key := range meta.Undecoded() {
 		word := key[len(key)-1]
@@ -51,8 +48,6 @@ func Check(path string) (confdir string, wrong []error) {
 	}
 	return o.Confdir, wrong
 }
-
-var tomlLine = regexp.MustCompile(`^toml: line (\d+)`)
 
 // tomlKeys are the keys of confd.toml.
 func tomlKeys() (keys []string) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -212,7 +211,7 @@ func (o *options) readFile(path string) error {
 		return err
 	}
 	if _, err := toml.NewDecoder(bytes.NewReader(text)).Decode(o); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return errors.New(template.TOMLError(path, err).Error()) // no resource's
 	}
 	return nil
 }

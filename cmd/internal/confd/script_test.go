@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,11 +23,17 @@ import (
 // patience bounds what must happen; on a busy machine it takes a while.
 const patience = time.Minute
 
+// nameServer is the variable that says where scripts look up names.
+const nameServer = "TEST_NAME_SERVER"
+
 // Scripts call the commands as a user does: confd, and muster-template for
 // "muster template".
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"confd": func() {
+			if addr := os.Getenv(nameServer); addr != "" {
+				net.DefaultResolver = confd.ResolverAt(addr)
+			}
 			os.Exit(confd.Main(context.Background(), cli.OS(), "confd", os.Args[1:]))
 		},
 		"muster-template": func() {
@@ -46,41 +53,105 @@ func (l leakChecked) Run() int {
 	return code
 }
 
-func TestScripts(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		t.Fatal(err)
+func TestScripts(t *testing.T) { runScripts(t, "testdata/*.txtar", "") }
+
+// Each flag has a script, over the resource and the data in testdata/flag/files.
+func TestFlagScripts(t *testing.T) { runScripts(t, "testdata/flag/*.txtar", "testdata/flag/files") }
+
+// runScripts runs each in a folder that begins with what is in files.
+func runScripts(t *testing.T, pattern, files string) {
+	scripts, err := filepath.Glob(pattern)
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("%s: no scripts: %v", pattern, err)
 	}
 	for _, script := range scripts {
-		var server *etcdtest.Server // made when a script asks for it
+		c := &commands{t: t}
 		testscript.Run(t, testscript.Params{
 			Files: []string{script},
+			Setup: func(env *testscript.Env) error {
+				if files == "" {
+					return nil
+				}
+				return os.CopyFS(env.WorkDir, os.DirFS(files))
+			},
 			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-				// etcd start: runs one, at $ETCD; etcd kill, restart, stop and cont;
-				// etcd put KEY VALUE, etcd del KEY.
-				"etcd": func(ts *testscript.TestScript, neg bool, args []string) {
-					if args[0] == "start" {
-						server = etcdtest.Start(t)
-						ts.Setenv("ETCD", server.Addr())
-						return
-					}
-					ts.Check(control(server, args))
-				},
-				// waitfor FILE TEXT waits until the file is TEXT, or has it as a line.
-				"waitfor": func(ts *testscript.TestScript, neg bool, args []string) {
-					ts.Check(waitFor(ts.MkAbs(args[0]), args[1]))
-				},
-				// mode FILE OCTAL
-				"mode": func(ts *testscript.TestScript, neg bool, args []string) {
-					info, err := os.Stat(ts.MkAbs(args[0]))
-					ts.Check(err)
-					if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
-						ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
-					}
-				},
+				"etcd": c.etcd, "dns": c.dns, "waitfor": c.waitFor, "mode": c.mode, "stages": c.stages, "env2file": c.env2file,
 			},
 		})
 	}
+}
+
+// The commands are those of one script, beside testscript's own.
+type commands struct {
+	t      *testing.T
+	server *etcdtest.Server  // once the script asks for it
+	names  *confd.NameServer // likewise
+}
+
+// etcd start [tls|mtls|auth] runs one, at $ETCD, with its files at $CA, $CERT
+// and $KEY; etcd kill, restart; etcd put KEY VALUE, etcd del KEY.
+func (c *commands) etcd(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] != "start" {
+		ts.Check(control(c.server, args))
+		return
+	}
+	var options []etcdtest.Option
+	for _, kind := range args[1:] {
+		certs := etcdtest.NewCerts(c.t)
+		ts.Setenv("CA", certs.CA)
+		ts.Setenv("CERT", certs.Cert)
+		ts.Setenv("KEY", certs.Key)
+		switch kind {
+		case "tls":
+			options = append(options, etcdtest.TLS(certs))
+		case "mtls":
+			options = append(options, etcdtest.MutualTLS(certs))
+		case "auth":
+			options = append(options, etcdtest.Auth("reader", "pass-word", "/"))
+		}
+	}
+	c.server = etcdtest.Start(c.t, options...)
+	ts.Setenv("ETCD", c.server.Addr())
+}
+
+// dns start runs a name server and makes confd ask it; dns set NAME ADDR...
+// makes the addresses the answer.
+func (c *commands) dns(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "start" {
+		c.names = confd.StartNameServer(c.t)
+		ts.Setenv(nameServer, c.names.Addr())
+		return
+	}
+	c.names.Set(c.t, args[1], args[2:]...)
+}
+
+// waitfor FILE LINE waits until the file has the line.
+func (c *commands) waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(waitFor(ts.MkAbs(args[0]), args[1]))
+}
+
+// mode FILE OCTAL
+func (c *commands) mode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
+
+// stages COUNT says how many stage files lie here.
+func (c *commands) stages(ts *testscript.TestScript, _ bool, args []string) {
+	names, err := filepath.Glob(ts.MkAbs(".out*"))
+	ts.Check(err)
+	if fmt.Sprint(len(names)) != args[0] {
+		ts.Fatalf("stage files: %q, want %s", names, args[0])
+	}
+}
+
+// env2file FILE puts variables in for $NAME.
+func (c *commands) env2file(ts *testscript.TestScript, _ bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
 }
 
 func control(server *etcdtest.Server, args []string) error {
@@ -92,8 +163,10 @@ func control(server *etcdtest.Server, args []string) error {
 		server.Kill()
 	case "restart":
 		server.Restart()
-	case "put":
-		_, err = server.Client().Put(ctx, args[1], strings.Join(args[2:], " "))
+	case "put": // a connection to the one before a restart may still have to break
+		for err = errors.New("none yet"); err != nil && ctx.Err() == nil; {
+			_, err = server.Client().Put(ctx, args[1], strings.Join(args[2:], " "))
+		}
 	case "del":
 		_, err = server.Client().Delete(ctx, args[1])
 	default:

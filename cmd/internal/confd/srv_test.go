@@ -3,7 +3,6 @@ package confd
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,102 +10,10 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"muster/cmd/internal/cli"
 	"muster/internal/etcdtest"
 	"muster/internal/proctest"
 )
-
-// A nameServer answers SRV questions over UDP, with what is told at the moment.
-type nameServer struct {
-	conn net.PacketConn
-	done chan struct{}
-
-	mu      sync.Mutex
-	records map[string][]dnsmessage.SRVResource
-	asked   int
-}
-
-func startNameServer(t *testing.T) *nameServer {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &nameServer{conn: conn, done: make(chan struct{}), records: make(map[string][]dnsmessage.SRVResource)}
-	go s.run(t)
-	t.Cleanup(func() { conn.Close(); <-s.done })
-	return s
-}
-
-func (s *nameServer) run(t *testing.T) {
-	defer close(s.done)
-	packet := make([]byte, 4096)
-	for {
-		n, from, err := s.conn.ReadFrom(packet)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		answer, err := s.answer(packet[:n])
-		if err == nil {
-			_, err = s.conn.WriteTo(answer, from)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func (s *nameServer) answer(packet []byte) ([]byte, error) {
-	var m dnsmessage.Message
-	if err := m.Unpack(packet); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	name := m.Questions[0].Name
-	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	records, ok := s.records[name.String()]
-	if !ok {
-		m.RCode = dnsmessage.RCodeNameError
-	}
-	for _, r := range records {
-		m.Answers = append(m.Answers, dnsmessage.Resource{
-			Header: dnsmessage.ResourceHeader{Name: name, Type: dnsmessage.TypeSRV, Class: dnsmessage.ClassINET},
-			Body:   &r,
-		})
-	}
-	return m.Pack()
-}
-
-// set makes addrs the answer to name, the first the most wanted.
-func (s *nameServer) set(t *testing.T, name string, addrs ...string) {
-	var records []dnsmessage.SRVResource
-	for i, addr := range addrs {
-		a, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, dnsmessage.SRVResource{
-			Priority: uint16(i), Port: uint16(a.Port), Target: dnsmessage.MustNewName("localhost."),
-		})
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.records[name] = records
-}
-
-func (s *nameServer) resolver() *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "udp", s.conn.LocalAddr().String())
-	}}
-}
 
 // confdir makes a folder with one resource that shows /x in dest.
 func confdir(t *testing.T) (dir, dest string) {
@@ -159,13 +66,13 @@ func put(t *testing.T, server *etcdtest.Server, value string) {
 }
 
 func TestNodesFromSRV(t *testing.T) {
-	dns, server := startNameServer(t), etcdtest.Start(t)
+	dns, server := StartNameServer(t), etcdtest.Start(t)
 	put(t, server, "found")
 	away := proctest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(server.Addr())
 	_, awayPort, _ := net.SplitHostPort(away)
-	dns.set(t, "_etcd._tcp.fleet.test.", away, server.Addr())
-	dns.set(t, "store.fleet.test.", server.Addr())
+	dns.Set(t, "_etcd._tcp.fleet.test.", away, server.Addr())
+	dns.Set(t, "store.fleet.test.", server.Addr())
 	for _, c := range []struct {
 		name    string
 		args    []string
@@ -205,10 +112,10 @@ func TestNodesFromSRV(t *testing.T) {
 
 // The store moves, and DNS says where to: confd goes there by itself.
 func TestSRVIsAskedAgainWhenTheStoreIsLost(t *testing.T) {
-	dns, first, second := startNameServer(t), etcdtest.Start(t), etcdtest.Start(t)
+	dns, first, second := StartNameServer(t), etcdtest.Start(t), etcdtest.Start(t)
 	put(t, first, "first")
 	put(t, second, "second")
-	dns.set(t, "store.test.", first.Addr())
+	dns.Set(t, "store.test.", first.Addr())
 	dir, dest := confdir(t)
 	var log syncBuffer
 	ctx, cancel := context.WithCancel(t.Context())
@@ -221,7 +128,7 @@ func TestSRVIsAskedAgainWhenTheStoreIsLost(t *testing.T) {
 		return func() bool { got, _ := os.ReadFile(dest); return string(got) == text }
 	}
 	proctest.Eventually(t, "the first store's text", is("first"))
-	dns.set(t, "store.test.", second.Addr())
+	dns.Set(t, "store.test.", second.Addr())
 	put(t, first, "first again") // nothing is lost: nobody asks
 	proctest.Eventually(t, "the first store's news", is("first again"))
 	first.Kill()

@@ -23,6 +23,7 @@ func report(log *slog.Logger, ev template.Event) {
 		log.Debug("Loading template resources from confdir " + ev.Path)
 	case template.Found:
 		log.Debug("Found template: " + ev.Path)
+		log.Debug("Loading template resource from " + ev.Path)
 	case template.Empty:
 		log.Warn(words(ev.Err))
 	case template.Reading:
@@ -30,6 +31,7 @@ func report(log *slog.Logger, ev template.Event) {
 	case template.StoreFailed, template.Uncomparable:
 		log.Error(ev.Err.Error())
 	case template.Rendering:
+		log.Debug("Using source template " + ev.Path)
 		log.Debug("Compiling source template " + ev.Path)
 	case template.Kept:
 		log.Info("Keeping staged file: " + ev.Path)
@@ -88,6 +90,8 @@ func words(err error) string {
 		return exec.Error()
 	case errors.Is(err, template.ErrNoSrc):
 		return err.Error()
+	case errors.As(err, &load) && load.Line > 0:
+		return fmt.Sprintf("Cannot process template resource %s - toml: line %d: %v", load.Path, load.Line, load.Err)
 	case errors.As(err, &load):
 		return fmt.Sprintf("Cannot process template resource %s - %v", load.Path, load.Err)
 	case errors.Is(err, template.ErrNoResources):
