@@ -41,6 +41,7 @@ func (e *CommandError) Unwrap() error { return e.Err }
 func (e *Engine) command(ctx context.Context, r *Resource, key, line string, limit time.Duration, stage string) error {
 	line = expand(line, stage, r.Dest)
 	e.Report(Event{What: Running, Resource: r, Key: key, Text: line})
+	e.commands.Add(1)
 	output, err := run(ctx, line, limit)
 	if err != nil {
 		return &CommandError{key, output, err}

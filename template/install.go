@@ -14,31 +14,23 @@ import (
 	"time"
 )
 
-// process brings dest up to v: stage, compare, check, replace, reload. With
-// paced it runs reload_cmd at most once per reloadPause, and returns how long
-// to wait until the next process that shall run it.
-func (e *Engine) process(ctx context.Context, v *view, paced bool) (wait time.Duration, err error) {
-	r := v.resource
-	if r.Dest == "" {
-		return 0, r.wrong("dest", r.Dest, errors.New("want the path of a file"))
+var errNoDest = errors.New("want the path of a file")
+
+// finish makes dest what c is: compare, check, replace, reload. With paced it runs
+// reload_cmd at most once per reloadPause, and returns how long to wait until the
+// next time that shall run it. Where no command is run, synced takes it on that
+// dest's folder is synced.
+func (e *Engine) finish(ctx context.Context, c *candidate, paced bool, synced func(folder string) error) (wait time.Duration, err error) {
+	if c.err != nil {
+		return 0, c.err
 	}
-	want, err := r.attributes()
-	if err != nil {
-		return 0, err
-	}
-	stage, err := e.stage(v)
-	if err != nil {
-		return 0, err
-	}
+	r := c.resource
 	if e.KeepStage {
-		e.Report(Event{What: Kept, Resource: r, Path: stage})
+		e.Report(Event{What: Kept, Resource: r, Path: c.path})
 	} else {
-		defer os.Remove(stage) // gone already when it became dest
+		defer c.discard() // gone already when it became dest
 	}
-	// As in confd it is no error when only root could do it.
-	_ = os.Chmod(stage, want.mode)
-	_ = os.Chown(stage, want.uid, want.gid)
-	same := e.compare(r, stage)
+	same := e.compare(c)
 	switch {
 	case e.Noop:
 		e.Report(Event{What: Spared, Resource: r})
@@ -47,7 +39,7 @@ func (e *Engine) process(ctx context.Context, v *view, paced bool) (wait time.Du
 		e.Report(Event{What: InSync, Resource: r})
 		return 0, nil
 	case !same:
-		if err := e.replace(ctx, r, stage); err != nil {
+		if err := e.replace(ctx, r, c.path, synced); err != nil {
 			return 0, err
 		}
 	}
@@ -56,7 +48,7 @@ func (e *Engine) process(ctx context.Context, v *view, paced bool) (wait time.Du
 		e.Report(Event{What: Postponed, Resource: r, Text: wait.String()})
 		return wait, nil
 	}
-	return 0, e.reload(ctx, r, stage)
+	return 0, e.reload(ctx, r, c.path)
 }
 
 // reload tells those who read dest that it is new.
@@ -98,17 +90,21 @@ func (r *Resource) attributes() (a attributes, err error) {
 	return a, err
 }
 
-// compare reports whether dest has what the stage file has: owners, mode, text.
+// compare reports whether dest has what the candidate has: owners, mode, text.
 // What can't be compared is not the same.
-func (e *Engine) compare(r *Resource, stage string) (same bool) {
-	e.Report(Event{What: Comparing, Resource: r, Path: stage})
+func (e *Engine) compare(c *candidate) (same bool) {
+	r := c.resource
+	e.Report(Event{What: Comparing, Resource: r, Path: c.path})
+	if c.path == "" {
+		return true
+	}
 	have, err := stateOf(r.Dest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	var want [4]string
+	var want state
 	if err == nil {
-		want, err = stateOf(stage)
+		want, err = c.state()
 	}
 	if err != nil {
 		e.Report(Event{What: Uncomparable, Resource: r, Err: err})
@@ -124,31 +120,37 @@ func (e *Engine) compare(r *Resource, stage string) (same bool) {
 	return same
 }
 
-// stateOf is what compare compares. A folder has a state too: it differs.
-func stateOf(path string) (state [4]string, err error) {
+// A state is what compare compares: owners, mode, and the text's sum.
+type state [4]string
+
+func newState(info fs.FileInfo, sum []byte) (s state) {
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s[0], s[1] = strconv.Itoa(int(sys.Uid)), strconv.Itoa(int(sys.Gid))
+	}
+	s[2], s[3] = info.Mode().String(), hex.EncodeToString(sum)
+	return s
+}
+
+// stateOf is that of the file at path. A folder has one too: it differs.
+func stateOf(path string) (state, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return state, err
+		return state{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return state, err
+		return state{}, err
 	}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		state[0], state[1] = strconv.Itoa(int(sys.Uid)), strconv.Itoa(int(sys.Gid))
-	}
-	state[2] = info.Mode().String()
 	sum := md5.New()
 	if _, err := io.Copy(sum, f); err != nil && !info.IsDir() {
-		return state, err
+		return state{}, err
 	}
-	state[3] = hex.EncodeToString(sum.Sum(nil))
-	return state, nil
+	return newState(info, sum.Sum(nil)), nil
 }
 
 // replace checks the stage file and makes it dest.
-func (e *Engine) replace(ctx context.Context, r *Resource, stage string) error {
+func (e *Engine) replace(ctx context.Context, r *Resource, stage string, synced func(folder string) error) error {
 	e.Report(Event{What: OutOfSync, Resource: r})
 	if !e.SyncOnly && r.Check != "" {
 		if err := e.command(ctx, r, "check_cmd", r.Check, e.CheckTimeout, stage); err != nil {
@@ -168,7 +170,10 @@ func (e *Engine) replace(ctx context.Context, r *Resource, stage string) error {
 			return err
 		}
 	}
-	return syncFolder(filepath.Dir(r.Dest))
+	if e.runs(r) {
+		synced = syncFolder // before the command, who may tell others
+	}
+	return synced(filepath.Dir(r.Dest))
 }
 
 // overwrite writes the stage file's text into dest, which is a mount and can't

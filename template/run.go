@@ -14,14 +14,14 @@ func (e *Engine) Once(ctx context.Context) error {
 	if err != nil || len(resources) == 0 {
 		return err
 	}
-	for _, r := range resources {
-		if _, err := e.once(ctx, r, false); err != nil {
+	e.processAll(ctx, resources, false, func(r *Resource, _ time.Duration, err error) {
+		if err != nil {
 			e.Report(Event{What: Failed, Resource: r, Err: err})
 			failed = err
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return failed
 }
@@ -41,8 +41,7 @@ func (e *Engine) Every(ctx context.Context, interval time.Duration) error {
 		}
 		next := time.NewTimer(interval)
 		var putOff []*Resource
-		for _, r := range resources {
-			wait, err := e.once(ctx, r, true)
+		e.processAll(ctx, resources, true, func(r *Resource, wait time.Duration, err error) {
 			if err != nil && ctx.Err() == nil {
 				e.Report(Event{What: Failed, Resource: r, Err: err})
 			}
@@ -50,7 +49,7 @@ func (e *Engine) Every(ctx context.Context, interval time.Duration) error {
 				putOff = append(putOff, r)
 				next.Reset(min(wait, interval))
 			}
-		}
+		})
 		select {
 		case <-ctx.Done():
 			next.Stop()
@@ -99,24 +98,4 @@ func (e *Engine) load() (resources []*Resource, failed, err error) {
 		e.Report(Event{What: Found, Resource: r, Path: r.File})
 	}
 	return resources, failed, nil
-}
-
-// once processes r with the keys as they are now.
-func (e *Engine) once(ctx context.Context, r *Resource, paced bool) (wait time.Duration, err error) {
-	e.Report(Event{What: Reading, Resource: r})
-	v := newView(r, e.Prefix)
-	err = e.read(ctx, v)
-	e.book.store(r, err)
-	if err != nil {
-		e.book.passed(r, err)
-		return 0, err
-	}
-	return e.pass(ctx, v, paced)
-}
-
-// pass is process, and notes how it went.
-func (e *Engine) pass(ctx context.Context, v *view, paced bool) (wait time.Duration, err error) {
-	wait, err = e.process(ctx, v, paced)
-	e.book.passed(v.resource, err)
-	return wait, err
 }

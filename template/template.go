@@ -12,6 +12,7 @@ package template
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"muster/backends"
@@ -53,8 +54,9 @@ const DefaultQuiet = 20 * time.Millisecond
 // An Engine renders the resources of one folder from one store.
 type Engine struct {
 	Config
-	book   *book
-	reread chan struct{} // holds one token while the resources are to be read again
+	book     *book
+	reread   chan struct{} // holds one token while the resources are to be read again
+	commands atomic.Int64  // how many were started
 }
 
 // New checks c and returns its engine.
@@ -96,9 +98,9 @@ func (e *Engine) Status() []Status { return e.book.status() }
 type Event struct {
 	What     What
 	Resource *Resource // nil where it is about all of them
-	Path     string    // the file it is about: a resource's, the template's or the stage file's
+	Path     string    // the file it is about: a resource's, the template's or the stage file's, empty where none was needed
 	Key      string    // of Running and Ran: "check_cmd" or "reload_cmd"
-	Text     string    // of Running: the command; of Ran: its output; of Postponed: for how long
+	Text     string    // of Running: the command; of Ran: its output; of Postponed: for how long; of Reading: the prefix
 	Err      error     // of Failed, Uncomparable, StoreFailed and Empty
 
 	// Of Differs: what is different, how dest has it and how it should be.

@@ -102,7 +102,7 @@ func newFollower(r *Resource, c *Config) *follower {
 // a change in.
 func (e *Engine) follow(ctx context.Context, f *follower, s backends.Store) {
 	r := f.view.resource
-	e.Report(Event{What: Reading, Resource: r})
+	e.Report(Event{What: Reading, Resource: r, Text: r.prefix(e.Prefix)})
 	feed := backends.NewFeed(ctx, s, r.prefixes(e.Prefix)...)
 	defer feed.Close()
 	var said, failed string // the store's and r's errors reported last, "" while there is none
@@ -115,7 +115,7 @@ func (e *Engine) follow(ctx context.Context, f *follower, s backends.Store) {
 			}
 			return
 		case errors.Is(err, context.DeadlineExceeded):
-			wait, err := e.pass(ctx, f.view, true)
+			wait, err := e.process(ctx, f.view)
 			switch {
 			case err == nil:
 				failed = ""

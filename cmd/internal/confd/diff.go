@@ -17,7 +17,7 @@ import (
 func differ(out io.Writer, next func(template.Event)) func(template.Event) {
 	var mu sync.Mutex // resources are compared at the same time
 	return func(ev template.Event) {
-		if ev.What == template.Comparing {
+		if ev.What == template.Comparing && ev.Path != "" {
 			mu.Lock()
 			writeDiff(out, ev.Resource.Dest, ev.Path)
 			mu.Unlock()
