@@ -81,7 +81,7 @@ func (e *Engine) processSome(ctx context.Context, keys *reading, resources []*Re
 		turns[i] = t
 		names, err := keys.names(r)
 		e.book.store(r, err)
-		t.tell(Event{What: Reading, Resource: r})
+		t.tell(Event{What: Reading, Resource: r, Text: r.prefix(e.Prefix)})
 		if err != nil {
 			t.candidate = &candidate{resource: r, err: err}
 			continue
