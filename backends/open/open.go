@@ -13,7 +13,9 @@ import (
 	"muster/backends/env"
 	"muster/backends/etcd"
 	"muster/backends/file"
+	"muster/backends/redis"
 	"muster/internal/near"
+	"muster/internal/storeaddr"
 )
 
 // ErrNone is what URL returns for "none": the user wants no store at all.
@@ -28,10 +30,10 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "redis", "rediss", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
-// file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -41,6 +43,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return env.New(env.Config{Environ: os.Environ}), nil
 	case ok && (scheme == "etcd" || scheme == "etcds"):
 		return etcd.Open(rawurl, log)
+	case ok && (scheme == "redis" || scheme == "rediss"):
+		return redis.Open(rawurl, log)
 	case ok && scheme == "file":
 		return file.Open(rawurl)
 	}
@@ -52,7 +56,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -71,7 +75,8 @@ type ConfdConfig struct {
 	Filter string
 
 	Username, Password string // empty: none is sent
-	CAKeys, Cert, Key  string // PEM files
+	CAKeys, Cert, Key  string // PEM files, but Key is the password of redis
+	Separator          string // of redis
 	Log                *slog.Logger
 }
 
@@ -87,12 +92,16 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 			Nodes: c.Nodes, CA: c.CAKeys, Cert: c.Cert, Key: c.Key,
 			User: c.Username, Password: c.Password, Log: c.Log,
 		})
+	case "redis":
+		return redis.New(redis.Config{
+			Nodes: c.Nodes, Password: c.Key, Files: storeaddr.TLS{CA: c.CAKeys}, Separator: c.Separator, Log: c.Log,
+		})
 	case "file":
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "consul", "vault", "redis", "zookeeper", "dynamodb", "ssm", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, file or env", c.Backend)
+	case "consul", "vault", "zookeeper", "dynamodb", "ssm", "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

@@ -12,6 +12,8 @@ func TestURL(t *testing.T) {
 		"etcd://127.0.0.1:2379":        "*etcd.Store",
 		"etcds://a,b:2380":             "*etcd.Store",
 		"etcd://u:p@127.0.0.1,[::1]:1": "*etcd.Store",
+		"redis://127.0.0.1/3":          "*redis.Store",
+		"rediss://:p@a,b:6380":         "*redis.Store",
 		"file:/etc/x.yaml":             "*file.Store",
 		"env:":                         "*env.Store",
 	} {
@@ -61,7 +63,9 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "file"}, ""},
 		{ConfdConfig{}, "no available endpoints"},
 		{ConfdConfig{Backend: "etcd", Nodes: []string{"a"}, CAKeys: "/no/such.pem"}, "open /no/such.pem: no such file or directory"},
-		{ConfdConfig{Backend: "redis"}, `backend "redis" is not available yet`},
+		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/4"}, Key: "password"}, ""},
+		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/x"}}, `database "x": want a number`},
+		{ConfdConfig{Backend: "consul"}, `backend "consul" is not available yet`},
 		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
 	} {
 		s, err := Confd(c.config)

@@ -1,0 +1,120 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/gomodule/redigo/redis"
+
+	"muster/internal/storeaddr"
+)
+
+// A node is one configured address: of a server, or of a sentinel that knows
+// where the server is.
+type node struct {
+	network, addr    string
+	db               int
+	user, password   string
+	secure           bool
+	files            storeaddr.TLS
+	tls              *tls.Config // once prepared, where secure
+	master           string      // not empty: addr is a sentinel, and this the server it is asked for
+	sentinelPassword string
+}
+
+func (n *node) prepare() (err error) {
+	if n.secure {
+		n.tls, err = n.files.Config()
+	}
+	return err
+}
+
+// dial connects and logs in. It returns where the connection leads to: a
+// sentinel knows another address than its own. Errors name theirs.
+func (n *node) dial(ctx context.Context) (conn redis.Conn, addr string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	server := *n
+	if n.master != "" {
+		if server.addr, err = n.ask(ctx); err != nil {
+			return nil, n.addr, &Error{"redis sentinel " + n.addr, err}
+		}
+	}
+	if conn, err = server.login(ctx, server.user, server.password, server.db); err != nil {
+		return nil, server.addr, &Error{"redis " + server.addr, err}
+	}
+	if n.master != "" {
+		if err := isMaster(conn); err != nil {
+			conn.Close()
+			return nil, server.addr, &Error{"redis " + server.addr, err}
+		}
+	}
+	return conn, server.addr, nil
+}
+
+func (n *node) login(ctx context.Context, user, password string, db int) (redis.Conn, error) {
+	dialer := &net.Dialer{Timeout: answerWithin}
+	dial := dialer.DialContext
+	if n.tls != nil {
+		dial = (&tls.Dialer{NetDialer: dialer, Config: n.tls}).DialContext
+	}
+	return redis.DialContext(ctx, n.network, n.addr,
+		redis.DialContextFunc(dial),
+		redis.DialReadTimeout(answerWithin), redis.DialWriteTimeout(answerWithin),
+		redis.DialUsername(user), redis.DialPassword(password), redis.DialDatabase(db),
+		redis.DialClientName("muster"))
+}
+
+// ask asks the sentinel where the master is.
+func (n *node) ask(ctx context.Context) (addr string, err error) {
+	conn, err := n.login(ctx, "", n.sentinelPassword, 0)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	found, err := redis.Strings(conn.Do("SENTINEL", "get-master-addr-by-name", n.master))
+	switch {
+	case errors.Is(err, redis.ErrNil) || err == nil && len(found) != 2:
+		return "", fmt.Errorf("it knows no master %q", n.master)
+	case err != nil:
+		return "", err
+	}
+	return net.JoinHostPort(found[0], found[1]), nil
+}
+
+// isMaster keeps us from following a server that sentinels have just replaced.
+func isMaster(conn redis.Conn) error {
+	role, err := redis.Values(conn.Do("ROLE"))
+	if err != nil {
+		return err
+	}
+	if kind, err := redis.String(role[0], nil); err != nil || kind != "master" {
+		return fmt.Errorf("it is a %s, not the master", kind)
+	}
+	return nil
+}
+
+// An Error is Redis's, or of the way to it, with the address it came from.
+type Error struct {
+	Where string // "redis HOST:PORT"
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Where + ": " + reason(e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// reason is what err says, as a person would.
+func reason(err error) string {
+	var timeout net.Error
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return "no answer in time"
+	}
+	if err.Error() == "EOF" {
+		return "connection closed"
+	}
+	return err.Error()
+}
