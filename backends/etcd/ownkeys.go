@@ -116,10 +116,9 @@ func (l *Lease) wrong(c backends.Change, watched []string) (wrong []string) {
 		case w.absent:
 		case kv.Lease == 0:
 			wrong = append(wrong, kv.Key)
-		case !w.yielded && kv.Value != w.value && w.leader == kv.Key:
+		case !w.yielded:
 			w.yielded = true
-			l.store.log.Warn("key was taken over by another, waiting until it is free", "store", "etcd",
-				"key", kv.Key, "value", kv.Value, "lease", hex(kv.Lease))
+			l.yield(kv, w)
 		}
 	}
 	missing := c.Deleted
@@ -132,6 +131,20 @@ func (l *Lease) wrong(c backends.Change, watched []string) (wrong []string) {
 		}
 	}
 	return wrong
+}
+
+// yield tells of another announcer that has put kv in place of what was wished.
+// One that put the very same took us for its former self, which had died: two of
+// us live. Where there is metadata beside it, that may say where the other is.
+func (l *Lease) yield(kv backends.KV, wished *wish) {
+	text := "key was taken over by another, waiting until it is free"
+	switch {
+	case wished.leader != kv.Key:
+		text = "what stands beside the key is another's"
+	case kv.Value == wished.value:
+		text = "another announces the same under this key, waiting until it ends"
+	}
+	l.store.log.Warn(text, "store", "etcd", "key", kv.Key, "value", kv.Value, "lease", hex(kv.Lease))
 }
 
 // repair makes etcd have what was wished of keys, and of those beside them. It

@@ -184,12 +184,13 @@ func TestTwoAnnouncersOfOneKey(t *testing.T) {
 }
 
 // A process that was killed and announces the same again under another lease is
-// itself, whatever the metadata say; and when two of them live, the one that
-// stays puts the key back after the other has left.
+// itself, whatever the metadata say; and when two of them live, the one that was
+// put over says so, and puts the key back after the other has left.
 func TestFormerSelfIsNotAConflict(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
-	store := open(t, "etcd://"+s.Addr(), nil)
+	var log logbook
+	store := open(t, "etcd://"+s.Addr(), log.logger())
 	keys := func(meta string) []backends.KV {
 		return []backends.KV{{Key: "/services.meta/web/1", Value: meta}, {Key: "/services/web/1", Value: "h:1"}}
 	}
@@ -204,6 +205,13 @@ func TestFormerSelfIsNotAConflict(t *testing.T) {
 	}
 	if got, want := get(t, s, "/services.meta/web/1"), (held{"second", b.ID()}); got != want {
 		t.Errorf("metadata: got %+v, want %+v", got, want)
+	}
+	// It was no former self: the first one lives, and says so.
+	for _, line := range []string{
+		`"another announces the same under this key, waiting until it ends" store=etcd key=/services/web/1 value=h:1 lease=` + fmt.Sprintf("%x", b.ID()),
+		`"what stands beside the key is another's" store=etcd key=/services.meta/web/1 value=second`,
+	} {
+		eventually(t, "the first one says "+line, func() bool { return log.count(line) == 1 })
 	}
 	if err := b.Revoke(within(t)); err != nil {
 		t.Fatal(err)
