@@ -54,7 +54,7 @@ type tables struct {
 	Defaults struct{ Timeout timeoutTable }
 	Log      struct{ Access accessFormat }
 	Service  map[string]serviceTable
-	Announce any // sidekick.Load reads it
+	Announce tomlfile.Other // sidekick.Load reads it
 }
 
 type listenerTable struct {

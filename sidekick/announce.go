@@ -52,6 +52,16 @@ func (k *keys) change(w wish) (put []backends.KV, del []string) {
 	}
 }
 
+// values are what announced writes, by key.
+func (k *keys) values() map[string]string {
+	values := make(map[string]string)
+	put, _ := k.change(announced)
+	for _, kv := range put {
+		values[kv.Key] = kv.Value
+	}
+	return values
+}
+
 // converge tries once to make the store have what is wished, and reports
 // whether it has. A refusal is logged when it starts and when it ends; that the
 // store does not answer is the lease's to log.
@@ -180,14 +190,14 @@ func (c Config) LeaveLimit() time.Duration {
 // is one.
 func (s *Sidekick) keep(ctx context.Context) bool {
 	lease, ok := s.cfg.Lease.(keeping)
-	if !s.cfg.Keep || !ok || s.written == absent || s.wish != announced && !s.adopted {
+	if !s.cfg.Keep && !s.handOver.Load() || !ok || s.written == absent || s.wish != announced && !s.adopted {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
 	defer cancel()
 	_ = lease.Keep(ctx) // without an answer there is less of the TTL left
 	s.note(func(st *Status) { st.State = Left })
-	s.log.Info("left, still announced for the next process", "key", s.keys.plain)
+	s.log.Info("left, still announced for the next one", "key", s.keys.plain)
 	return true
 }
 

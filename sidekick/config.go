@@ -63,6 +63,8 @@ type Config struct {
 	App         *exec.Cmd
 	StopTimeout time.Duration // from SIGTERM to SIGKILL of App; 10s, negative: SIGKILL at once
 
+	Source string // where the app was configured, FILE:LINE, for errors
+
 	Lease Lease
 	TTL   time.Duration // in which the Lease comes round at least once, see [Sidekick.Stuck]; 15s
 	Log   *slog.Logger  // nil: no log
@@ -70,6 +72,8 @@ type Config struct {
 	// Notify, if it is set, is called after each change of the Status, one call
 	// at a time. Run waits for it.
 	Notify func(Status)
+
+	children *children // of the whole process; nil: this sidekick is alone in it
 }
 
 // withDefaults returns c with every default in its place; what was negative
@@ -97,7 +101,8 @@ func (c Config) withDefaults() Config {
 // maxMetadata bounds what one announcement puts into the store, in bytes.
 const maxMetadata = 64 << 10
 
-// check returns one error for all that is wrong with c, and its checks.
+// check returns one error for all that is wrong with c but for its lease, and
+// its checks.
 func (c Config) check(at scene) (checks []check, err error) {
 	var errs []error
 	wrong := func(err error) {
@@ -128,16 +133,28 @@ func (c Config) check(at scene) (checks []check, err error) {
 	if n := len(c.announcement().Metadata()); n > maxMetadata {
 		wrong(fmt.Errorf("metadata: got %d bytes: want %d at most: fewer tags, labels or routes", n, maxMetadata))
 	}
-	if c.Lease == nil {
-		wrong(errors.New("no lease to announce under"))
-	}
 	if c.Keep && c.App != nil {
 		wrong(errors.New("keep: want no app, as the next process can't have the one that ends"))
 	}
-	if _, ok := c.Lease.(keeping); c.Keep && !ok {
-		wrong(errors.New("keep: want a lease that can be kept"))
-	}
 	return checks, errors.Join(errs...)
+}
+
+// wrong is one error for all that is wrong with c but for its lease.
+func (c Config) wrong() error {
+	c = c.withDefaults()
+	_, err := c.check(scene{addr: c.Addr, docker: c.DockerHost})
+	return err
+}
+
+// checkLease reports whether c can be announced under its lease.
+func (c Config) checkLease() error {
+	if c.Lease == nil {
+		return errors.New("no lease to announce under")
+	}
+	if _, ok := c.Lease.(keeping); c.Keep && !ok {
+		return errors.New("keep: want a lease that can be kept")
+	}
+	return nil
 }
 
 // checkAddr reports whether others can reach addr, as far as one can see.

@@ -87,6 +87,7 @@ type Sidekick struct {
 	checking, serving pulse                     // of the two loops
 	began             atomic.Pointer[time.Time] // Run
 	leaving           atomic.Bool
+	handOver          atomic.Bool // leave as with Keep
 
 	wasUp   bool // the process before left an announcement; see adopt
 	adopted bool // and nothing was found since; serve's own
@@ -114,13 +115,13 @@ func New(c Config) (*Sidekick, error) {
 		log:      c.Log.With("service", c.Service, "endpoint", c.ID),
 		keys:     newKeys(c),
 		news:     make(chan finding, 1),
-		children: newChildren(),
+		children: cmp.Or(c.children, newChildren()),
 		status:   Status{State: Starting, Since: time.Now()},
 		rise:     c.Rise,
 	}
 	var err error
 	s.checks, err = c.check(scene{addr: c.Addr, docker: c.DockerHost, children: s.children, beats: &s.beats})
-	if err != nil {
+	if err := errors.Join(err, c.checkLease()); err != nil {
 		return nil, err
 	}
 	if c.App != nil {

@@ -34,12 +34,49 @@ func Decode(name string, text []byte, into any) (*File, error) {
 	var seen []string
 	for _, key := range meta.Undecoded() {
 		// A key of several tables of an array comes once for each.
-		if path := key.String(); !slices.Contains(seen, path) {
+		if path := key.String(); !slices.Contains(seen, path) && !isOther(reflect.TypeOf(into).Elem(), key) {
 			seen = append(seen, path)
 			f.unknown = append(f.unknown, f.unknownKey(key, reflect.TypeOf(into).Elem())...)
 		}
 	}
 	return f, nil
+}
+
+// An Other is a table, or several of one name, that somebody else reads.
+type Other struct{}
+
+// UnmarshalTOML leaves it unread.
+func (*Other) UnmarshalTOML(any) error { return nil }
+
+// Tables is how many tables there are of one name, that somebody else reads.
+type Tables int
+
+// UnmarshalTOML counts them.
+func (n *Tables) UnmarshalTOML(data any) error {
+	switch tables := data.(type) {
+	case []map[string]any:
+		*n = Tables(len(tables))
+	case []any: // an inline array
+		*n = Tables(len(tables))
+	default:
+		return errors.New("want a table in double brackets, as in [[name]], once or more")
+	}
+	return nil
+}
+
+// isOther reports whether key is below a field of t that somebody else reads.
+func isOther(t reflect.Type, key []string) bool {
+	for _, name := range key {
+		if t == reflect.TypeFor[Other]() || t == reflect.TypeFor[Tables]() {
+			return true
+		}
+		f, ok := fieldOf(t, name)
+		if !ok {
+			return false
+		}
+		t = f.Type
+	}
+	return false
 }
 
 // Unknown is an error for every key that the struct has no field for.
@@ -128,7 +165,11 @@ func keyOf(f reflect.StructField) string {
 	return strings.ToLower(f.Name)
 }
 
+// fieldOf is the field of key, if t is a struct.
 func fieldOf(t reflect.Type, key string) (f reflect.StructField, ok bool) {
+	if t.Kind() != reflect.Struct {
+		return f, false
+	}
 	for i := range t.NumField() {
 		if strings.EqualFold(keyOf(t.Field(i)), key) {
 			return t.Field(i), true

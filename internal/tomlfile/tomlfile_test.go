@@ -26,6 +26,8 @@ type example struct {
 		Sub         struct{ Deep int }
 	}
 	Table map[string]struct{ Size int }
+	Other Other
+	Count Tables
 }
 
 func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
@@ -35,6 +37,10 @@ func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
 		"\n[[item]]\nstart-period = \"0s\"":                                       `f.toml:3: item.start-period: "0s": want more than nothing`,
 		"[[item]\n":                                                               `f.toml:2: expected end of table array`,
 		"[[item]]\nname = \"a\"\n[[item]]\nstart-peroid = \"1s\"":                 `f.toml:4: unknown key "start-peroid" in [item] (did you mean "start-period"?)`,
+		"[[other]]\na.b = 1\n[[other]]\nc = 2\n[other.d]\ne = 1":                  "",
+		"other = [{ a = 1 }]":                                                     "",
+		"count = [{ a = 1 }, { b = 2 }]\n[counted]":                               `f.toml:2: unknown key "counted"`,
+		"[count]\na = 1":                                                          `f.toml:1: count: want a table in double brackets`,
 		"[[itme]]\nname = \"a\"":                                                  `f.toml:1: unknown key "itme" (did you mean "item"?)`,
 		"[item.sub]\ndeep = 1":                                                    `f.toml:`,
 		"[table.x]\nsize = 1\nseize = 2":                                          `f.toml:3: unknown key "seize" in [table.x] (did you mean "size"?)`,

@@ -92,22 +92,22 @@ func cidrHas(cidr netip.Prefix) func(address) bool {
 	return func(a address) bool { return cidr.Contains(a.Addr) }
 }
 
-// chosenHost is the host of -addr where it has none: as -interface and -cidr
-// say, else as the environment does, else the address from which packets go to
-// etcd. now is false where the flags are right but the machine is not ready.
-func (f *flags) chosenHost(ctx context.Context, env foreign) (host string, now bool, err error) {
-	if f.iface != "" || f.cidr != "" {
+// chosenHost is the host of an address that has none: as iface and network say,
+// else as the environment does, else the address from which packets go to etcd.
+// now is false where the flags are right but the machine is not ready.
+func (f *flags) chosenHost(ctx context.Context, env foreign, iface, network string) (host string, now bool, err error) {
+	if iface != "" || network != "" {
 		var cidr netip.Prefix
-		if f.cidr != "" {
-			if cidr, err = netip.ParsePrefix(f.cidr); err != nil {
-				return "", true, fmt.Errorf("-cidr %q: want ADDRESS/BITS such as 10.0.0.0/8", f.cidr)
+		if network != "" {
+			if cidr, err = netip.ParsePrefix(network); err != nil {
+				return "", true, fmt.Errorf("-cidr %q: want ADDRESS/BITS such as 10.0.0.0/8", network)
 			}
 		}
 		all, err := machine()
 		if err != nil {
 			return "", false, err
 		}
-		addr, err := choose(all, f.iface, cidr.Masked())
+		addr, err := choose(all, iface, cidr.Masked())
 		return addr.String(), false, err
 	}
 	if host, variable := env.host(); host != "" {

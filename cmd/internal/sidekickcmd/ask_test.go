@@ -74,3 +74,13 @@ func ask(t *testing.T, socket, method, path string) (body string, code int) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// slim is the path of cmd/sidekick as it is shipped.
+func slim(t *testing.T) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

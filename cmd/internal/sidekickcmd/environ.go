@@ -93,6 +93,9 @@ func (env foreign) leaseFile(f *flags) string {
 	if dir == "" || f.cfg.App != nil {
 		return ""
 	}
+	if f.config != "" {
+		return filepath.Join(dir, "config@"+filepath.Base(f.config)+".lease")
+	}
 	return filepath.Join(dir, f.cfg.Service+"@"+cmp.Or(f.cfg.ID, f.cfg.Addr)+".lease")
 }
 

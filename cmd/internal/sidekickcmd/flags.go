@@ -23,6 +23,11 @@ const summary = `Announces the service NAME at -addr in etcd while its checks pa
 as /services/NAME/ID, with metadata as /services.meta/NAME/ID. On SIGTERM it
 withdraws, waits for -drain and ends; on a second one it ends at once.
 
+With -config it announces what the [[announce]] tables of a file say, or of all
+.toml files in a folder: several apps under one lease. The keys of a table are
+the flags' words (name, addr, health, start-period, …); flags are the defaults of
+all tables. SIGHUP reads them again, and touches only what has changed.
+
 With -- CMD it runs the app too. Both end together: on SIGTERM the app gets its
 own after the drain, and the exit code is the app's (128+n for a signal).
 
@@ -48,6 +53,7 @@ type flags struct {
 	*cli.Flags
 	log func() *slog.Logger
 
+	config         string // empty: one app, of the flags
 	store, portEnv string
 	status         string // where it is served; empty: nowhere
 	iface, cidr    string
@@ -63,7 +69,7 @@ type flags struct {
 }
 
 func newFlags(std cli.Std) *flags {
-	f := &flags{Flags: cli.NewFlags("sidekick", "NAME -addr [HOST]:PORT [flags] [-- CMD ARGS...]", summary)}
+	f := &flags{Flags: cli.NewFlags("sidekick", "NAME -addr [HOST]:PORT [flags] [-- CMD ARGS...] | -config FILE|DIR [flags]", summary)}
 	f.Program = cmp.Or(std.Program, f.Program)
 	f.define(std)
 	return f
@@ -71,6 +77,7 @@ func newFlags(std cli.Std) *flags {
 
 func (f *flags) define(std cli.Std) {
 	c := &f.cfg
+	f.StringVar(&f.config, "config", "", "`FILE|DIR` whose [[announce]] tables are announced, instead of NAME at -addr")
 	f.StringVar(&c.Addr, "addr", "", "`HOST:PORT` at which others reach the app; without a HOST, the address of this machine\nthat packets to etcd come from, or what -interface or -cidr say")
 	f.StringVar(&f.iface, "interface", "", "`NAME` of the interface whose address is the host of -addr :PORT")
 	f.StringVar(&f.cidr, "cidr", "", "`NETWORK` such as 10.0.0.0/8 that the host of -addr :PORT is in")
@@ -107,10 +114,15 @@ func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int
 		return code, false
 	}
 	env := foreign(std.Getenv)
-	names = env.complete(f, names)
-	err := f.complete(names, command)
-	if err == nil {
-		err = f.address(ctx, env)
+	f.forgetConfig(env, names)
+	var err error
+	if f.config != "" {
+		err = f.completeDefaults(env, names, command)
+	} else {
+		names = env.complete(f, names)
+		if err = f.complete(names, command); err == nil {
+			err = f.address(ctx, env)
+		}
 	}
 	if late, ok := errors.AsType[*notNowError](err); ok {
 		f.log().Error("failed", "err", late.error)
@@ -125,17 +137,37 @@ func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int
 	return 0, true
 }
 
+// forgetConfig forgets what the environment says of -config where there is a
+// NAME: it may be meant for another command, such as the proxy.
+func (f *flags) forgetConfig(env foreign, names []string) {
+	if len(names) > 0 && f.config == env(cli.EnvName("config")) {
+		f.config = ""
+	}
+}
+
 // A notNowError is no fault of the flags: later, or elsewhere, they may do.
 type notNowError struct{ error }
 
 // complete makes the Config of what was given. What sidekick.New checks is left
 // to it.
 func (f *flags) complete(names, command []string) error {
-	if err := f.check(names, command); err != nil {
+	if err := f.checkOne(names, command); err != nil {
+		return err
+	}
+	f.cfg.Service = names[0]
+	if len(command) > 0 {
+		f.cfg.App = exec.Command(command[0], command[1:]...)
+		f.cfg.App.Env = appEnviron()
+	}
+	return f.common()
+}
+
+// common is what goes for one app and for all of -config.
+func (f *flags) common() error {
+	if err := f.check(); err != nil {
 		return err
 	}
 	c := &f.cfg
-	c.Service = names[0]
 	c.Checks, c.Routes, c.Tags, c.TTL = *f.checks, *f.routes, *f.tags, f.ttl
 	labels, err := parseLabels(*f.labels)
 	if err != nil {
@@ -146,10 +178,6 @@ func (f *flags) complete(names, command []string) error {
 	c.Drain, c.StartPeriod, c.StopTimeout = orNone(c.Drain), orNone(c.StartPeriod), orNone(c.StopTimeout)
 	c.Weight = orNone(f.weight)
 	c.Host, _ = os.Hostname() // announced for people; it may be missing
-	if len(command) > 0 {
-		c.App = exec.Command(command[0], command[1:]...)
-		c.App.Env = appEnviron()
-	}
 	return nil
 }
 
@@ -157,7 +185,7 @@ func (f *flags) complete(names, command []string) error {
 func (f *flags) address(ctx context.Context, env foreign) (err error) {
 	c := &f.cfg
 	if host, port, err := net.SplitHostPort(c.Addr); err == nil && host == "" && port != "" {
-		host, now, err := f.chosenHost(ctx, env)
+		host, now, err := f.chosenHost(ctx, env, f.iface, f.cidr)
 		switch {
 		case err != nil && !now:
 			return &notNowError{err}
@@ -177,7 +205,8 @@ func (f *flags) address(ctx context.Context, env foreign) (err error) {
 	return nil
 }
 
-func (f *flags) check(names, command []string) error {
+// checkOne checks what is said of one app alone.
+func (f *flags) checkOne(names, command []string) error {
 	switch {
 	case len(names) == 0:
 		return fmt.Errorf("want the NAME of the service, or SERVICE_NAME in the environment")
@@ -187,12 +216,24 @@ func (f *flags) check(names, command []string) error {
 		return fmt.Errorf("-addr: want HOST:PORT, where others reach the app")
 	case (f.iface != "" || f.cidr != "") && !strings.HasPrefix(f.cfg.Addr, ":"):
 		return fmt.Errorf("-interface and -cidr choose the host of -addr :PORT: %q has one", f.cfg.Addr)
-	case f.status == "" && slices.ContainsFunc(*f.checks, func(spec string) bool { return strings.HasPrefix(spec, "heartbeat:") }):
+	case f.onExit == "keep" && command != nil:
+		return fmt.Errorf("-on-exit keep: want no command, as the app ends with the sidekick")
+	case command != nil && len(command) == 0:
+		return fmt.Errorf("want a command behind --")
+	case f.portEnv != "" && command == nil:
+		return fmt.Errorf("-port-env %s: want a command behind --, which it is for", f.portEnv)
+	case strings.HasSuffix(f.cfg.Addr, ":0") && f.portEnv == "":
+		return fmt.Errorf("-addr %q: want a port, or -port-env to take a free one", f.cfg.Addr)
+	}
+	return nil
+}
+
+func (f *flags) check() error {
+	switch {
+	case f.status == "" && beats(*f.checks):
 		return fmt.Errorf("-health heartbeat: wants -status too, where the app beats")
 	case f.onExit != "withdraw" && f.onExit != "keep":
 		return fmt.Errorf("-on-exit %q: want withdraw or keep", f.onExit)
-	case f.onExit == "keep" && command != nil:
-		return fmt.Errorf("-on-exit keep: want no command, as the app ends with the sidekick")
 	case f.ttl < 2*time.Second || f.ttl > 24*time.Hour:
 		return fmt.Errorf("-ttl %v: want 2s to 24h", f.ttl)
 	case f.cfg.Interval <= 0 || f.cfg.Timeout <= 0:
@@ -203,17 +244,16 @@ func (f *flags) check(names, command []string) error {
 		return fmt.Errorf("-drain %v, -start-period %v, -stop-timeout %v: want 0 or more", f.cfg.Drain, f.cfg.StartPeriod, f.cfg.StopTimeout)
 	case f.weight < 0 || f.weight > 65535:
 		return fmt.Errorf("-weight %d: want 0 to 65535", f.weight)
-	case command != nil && len(command) == 0:
-		return fmt.Errorf("want a command behind --")
-	case f.portEnv != "" && command == nil:
-		return fmt.Errorf("-port-env %s: want a command behind --, which it is for", f.portEnv)
-	case strings.HasSuffix(f.cfg.Addr, ":0") && f.portEnv == "":
-		return fmt.Errorf("-addr %q: want a port, or -port-env to take a free one", f.cfg.Addr)
 	}
 	if scheme, _, _ := strings.Cut(f.store, "://"); scheme != "etcd" && scheme != "etcds" {
 		return fmt.Errorf("-store %s://…: announcing writes, so it takes etcd only: want etcd://HOST:PORT or etcds://HOST:PORT", scheme)
 	}
 	return nil
+}
+
+// beats reports whether a check waits for the app's beats.
+func beats(specs []string) bool {
+	return slices.ContainsFunc(specs, func(spec string) bool { return strings.HasPrefix(spec, "heartbeat:") })
 }
 
 func parseLabels(texts []string) (map[string]string, error) {

@@ -6,19 +6,24 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
-
-	"muster/sidekick"
 )
 
-// forwarded are the signals that are for the app. Without one they do nothing:
-// the sidekick itself has no file to read again.
+// A signalled is told of the signals that do not end the process at once.
+type signalled interface {
+	Signal(sig os.Signal)
+	Kill()
+	Reap()
+}
+
+// forwarded are the signals that are for the app or, with -config, HUP for the
+// sidekick itself. The others do nothing where there is no app.
 var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH}
 
 // signals returns a context that ends with the first SIGTERM or SIGINT. The
 // second kills the app and ends the process at once, with 128 + its number. (For
 // the first half alone there is cli.Signals, which knows of no app.) What the app
 // should hear is handed to it, and as process 1 it reaps orphans. stop undoes it all.
-func signals(parent context.Context, s *sidekick.Sidekick) (ctx context.Context, stop func()) {
+func signals(parent context.Context, s signalled) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	c := make(chan os.Signal, 4)
 	signal.Notify(c, append(slices.Clone(forwarded), syscall.SIGTERM, syscall.SIGINT)...)

@@ -13,7 +13,7 @@ import (
 
 // A systemd is told how its service is doing, if it started it.
 type systemd struct {
-	leaveLimit      time.Duration
+	leaveLimit      func() time.Duration // how long leaving may take
 	log             *slog.Logger
 	ready, stopping bool
 }
@@ -29,7 +29,7 @@ func (u *systemd) notify(s sidekick.Status) {
 	}
 	if s.State == sidekick.Draining && !u.stopping {
 		u.stopping = true
-		state += fmt.Sprintf("\n%s\nEXTEND_TIMEOUT_USEC=%d", daemon.SdNotifyStopping, (u.leaveLimit + 2*time.Second).Microseconds())
+		state += fmt.Sprintf("\n%s\nEXTEND_TIMEOUT_USEC=%d", daemon.SdNotifyStopping, (u.leaveLimit() + 2*time.Second).Microseconds())
 	}
 	_, _ = daemon.SdNotify(false, state) // nobody may listen
 }

@@ -16,7 +16,8 @@ import (
 
 const unitSummary = `Prints the systemd unit of the sidekick that "muster sidekick NAME flags" would be.
 It is bound to the app's unit: it starts after the app and stops before it. Where
--- CMD runs the app, there is one unit for both. The flags are those of the sidekick
+-- CMD runs the app, there is one unit for both; with -config it is bound to none,
+and a reload reads the files again. The flags are those of the sidekick
 and these two; %i and ${NAME} are left for systemd, so write %% and $$ for % and $.
 
   muster unit web -health http:/ >/etc/systemd/system/web-sidekick@.service
@@ -35,7 +36,7 @@ var own = []string{"for", "binary", "fleet"}
 
 // Unit is the command "muster unit".
 func Unit(_ context.Context, std cli.Std, args []string) int {
-	u := unit{flags: &flags{Flags: cli.NewFlags("unit", "NAME [-fleet] [-for UNIT] [-binary PATH] [flags of muster sidekick] [-- CMD ARGS...]", unitSummary)}}
+	u := unit{flags: &flags{Flags: cli.NewFlags("unit", "NAME|-config FILE|DIR [-fleet] [-for UNIT] [-binary PATH] [flags of muster sidekick] [-- CMD ARGS...]", unitSummary)}}
 	u.define(std)
 	u.StringVar(&u.app, "for", "", "`UNIT` of the app (default NAME@%i.service)")
 	u.StringVar(&u.binary, "binary", "/usr/local/bin/muster", "`PATH` of muster, or of sidekick, on the machine of the unit")
@@ -45,6 +46,7 @@ func Unit(_ context.Context, std cli.Std, args []string) int {
 		return code
 	}
 	u.command = command
+	u.forgetConfig(std.Getenv, names)
 	if err := u.complete(names); err != nil {
 		return u.Wrong(std, "%v", err)
 	}
@@ -55,6 +57,12 @@ func Unit(_ context.Context, std cli.Std, args []string) int {
 // complete fills in what was not given, and checks what systemd does not
 // replace.
 func (u *unit) complete(names []string) error {
+	if u.config != "" {
+		if u.fleet || u.app != "" {
+			return fmt.Errorf("-fleet, -for: want them without -config, which is for no one app")
+		}
+		return u.completeDefaults(func(string) string { return "" }, names, u.command)
+	}
 	given := u.Given("addr")
 	if u.cfg.Addr == "" && u.command == nil {
 		u.cfg.Addr = ":%i"
@@ -80,9 +88,10 @@ func (u *unit) complete(names []string) error {
 func (u *unit) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	alone := u.command != nil || u.config != "" // bound to no other unit
 	line("[Unit]")
-	if u.command != nil {
-		line("Description=%s", u.cfg.Service)
+	if alone {
+		line("Description=%s", cmp.Or(u.cfg.Service, "announces what "+u.config+" says"))
 		line("Wants=network-online.target")
 		line("After=network-online.target")
 	} else {
@@ -105,6 +114,9 @@ func (u *unit) text() string {
 		line("EnvironmentFile=-/etc/muster/host.env")
 	}
 	line("ExecStart=%s", u.execStart())
+	if u.config != "" {
+		line("ExecReload=/bin/kill -HUP $MAINPID")
+	}
 	line("# It is ready when it is announced; that may take as long as etcd is away.")
 	line("TimeoutStartSec=0")
 	line("# Leaving takes less: -drain%s, and some seconds for etcd.", map[bool]string{true: ", -stop-timeout"}[u.command != nil])
@@ -128,7 +140,7 @@ func (u *unit) text() string {
 	case u.fleet:
 		line("[X-Fleet]")
 		line("MachineOf=%s", u.app)
-	case u.command != nil:
+	case alone:
 		line("[Install]")
 		line("WantedBy=multi-user.target")
 	default:
@@ -144,7 +156,9 @@ func (u *unit) execStart() string {
 	if filepath.Base(u.binary) != "sidekick" {
 		words = append(words, "sidekick")
 	}
-	words = append(words, u.cfg.Service)
+	if u.config == "" {
+		words = append(words, u.cfg.Service)
+	}
 	u.Visit(func(f *flag.Flag) {
 		if slices.Contains(own, f.Name) {
 			return
