@@ -65,7 +65,7 @@ func (m *member) read(ctx context.Context, all []span) (backends.Change, error) 
 // whole: that is [backends.ErrDenied].
 func (s *Store) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
-		w := &watch{store: s, prefixes: prefixes, yield: yield, exact: true}
+		w := &watch{store: s, prefixes: prefixes, yield: yield, every: askEvery, exact: true}
 		w.place.spans = spans(prefixes, false)
 		w.run(ctx)
 	}
