@@ -31,7 +31,7 @@ type URL struct {
 // the parameters that it may have, each once and with a value. The error hides
 // the password.
 func Parse(rawurl string, known ...string) (URL, error) {
-	u := URL{shown: hidePassword(rawurl)}
+	u := URL{shown: Hide(rawurl)}
 	scheme, rest, ok := strings.Cut(rawurl, "://")
 	if !ok {
 		return u, u.Wrong("want SCHEME://HOST:PORT")
@@ -104,8 +104,8 @@ func (u *URL) Wrong(format string, args ...any) error {
 	return fmt.Errorf("store %q: %w", u.shown, fmt.Errorf(format, args...))
 }
 
-// hidePassword is rawurl as it may be shown.
-func hidePassword(rawurl string) string {
+// Hide is rawurl as it may be shown: without its password.
+func Hide(rawurl string) string {
 	from := strings.Index(rawurl, "://")
 	at := strings.LastIndexByte(rawurl, '@')
 	if from < 0 || at < from+3 {

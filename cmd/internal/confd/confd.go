@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"muster/backends"
 	"muster/backends/open"
 	"muster/cmd/internal/cli"
+	"muster/internal/storeaddr"
 	"muster/template"
 )
 
@@ -84,7 +86,10 @@ func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error
 		return errors.New("no DynamoDB table configured")
 	}
 	log.Info("Starting confd")
-	sources := o.Nodes
+	sources := slices.Clone(o.Nodes)
+	for i, node := range sources {
+		sources[i] = storeaddr.Hide(node)
+	}
 	if o.Backend == "file" {
 		sources = o.Files
 	}
@@ -99,6 +104,9 @@ func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error
 		return err
 	}
 	defer store.Close()
+	if err := reach(ctx, store); err != nil {
+		return err
+	}
 	c := template.Config{
 		Confdir: o.Confdir, Store: store, Prefix: o.Prefix, Quiet: quiet(o.Debounce),
 		Noop: o.Noop, SyncOnly: o.SyncOnly, KeepStage: o.KeepStage,
@@ -136,6 +144,15 @@ func quiet(debounce time.Duration) time.Duration {
 	return debounce
 }
 
+// reach ends confd where the original ends too: some stores have to be there at
+// the start, whatever it was asked to do. Later they may go and come.
+func reach(ctx context.Context, s backends.Store) error {
+	if r, ok := s.(interface{ Reach(context.Context) error }); ok {
+		return r.Reach(ctx)
+	}
+	return nil
+}
+
 // open opens the store, and follows it where DNS says where it is.
 func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
 	store, err := open.Confd(o.store(log))
@@ -157,7 +174,7 @@ func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
 func (o *options) store(log *slog.Logger) open.ConfdConfig {
 	c := open.ConfdConfig{
 		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter,
-		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Log: log,
+		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Separator: o.Separator, Log: log,
 	}
 	if o.BasicAuth {
 		c.Username, c.Password = o.Username, o.Password

@@ -80,7 +80,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	f.SetOutput(output)
 	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
 	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
-	str(&o.Backend, "backend", "store: etcd, etcdv3, file or env")
+	str(&o.Backend, "backend", "store: etcd, etcdv3, redis, file or env")
 	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
 	str(&o.Confdir, "confdir", "folder of conf.d and templates")
 	str(&o.ConfigFile, "config-file", "confd's own configuration")
@@ -103,7 +103,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	str(&o.Password, "password", "the user's password")
 	str(&o.ClientCAKeys, "client-ca-keys", "PEM `file` of the CA that signs the store's certificate")
 	str(&o.ClientCert, "client-cert", "PEM `file` of the client's certificate")
-	str(&o.ClientKey, "client-key", "PEM `file` of its key")
+	str(&o.ClientKey, "client-key", "PEM `file` of its key; with redis its password")
 	boolean(&o.Insecure, "client-insecure", "accepted, without effect")
 	str(&o.AuthToken, "auth-token", "vault's token")
 	str(&o.AuthType, "auth-type", "vault's way to log in")

@@ -124,5 +124,8 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
+// Reach is the store's, where it has it.
+func (m *movable) Reach(ctx context.Context) error { return reach(ctx, m.now.Store) }
+
 // Close closes the place where the store is.
 func (m *movable) Close() error { return m.now.Close() }
