@@ -180,3 +180,19 @@ func TestRelay(t *testing.T) {
 		t.Errorf("after Refuse and Heal: %v", err)
 	}
 }
+
+// A server that is too busy to greet a new connection at once is waited for.
+func TestClientWaitsForABusyServer(t *testing.T) {
+	s := etcdtest.Start(t)
+	s.Stop() // the kernel takes the connection
+	client, done := s.Client(), make(chan error, 1)
+	go func() {
+		_, err := client.Put(within(t), "k", "v")
+		done <- err
+	}()
+	time.Sleep(300 * time.Millisecond)
+	s.Cont()
+	if err := <-done; err != nil {
+		t.Errorf("Put: %v", err)
+	}
+}

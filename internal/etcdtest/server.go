@@ -125,6 +125,9 @@ func (s *Server) newClient(user, password string) *clientv3.Client {
 		Logger:      zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond},
+			// Without it the first attempt has BaseDelay to hear from etcd, and a
+			// busy one's connection is closed: "use of closed network connection".
+			MinConnectTimeout: readyWithin,
 		})},
 	})
 	if err != nil {
