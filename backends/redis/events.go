@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -43,44 +44,60 @@ type events struct {
 	dirty map[string]struct{}
 }
 
-// subscribe asks for the news of what is wanted, and returns when it comes.
-func subscribe(conn redis.Conn, w *wanted, db int) (*events, error) {
-	space := fmt.Sprintf("__keyspace@%d__:", db)
-	e := &events{
-		conn: redis.PubSubConn{Conn: conn}, cut: len(space),
-		news: make(chan struct{}, 1), pong: make(chan struct{}), left: make(chan struct{}), done: make(chan struct{}),
-		dirty: make(map[string]struct{}),
-	}
-	var channels, patterns []any
+// channels are what to subscribe to for what is wanted, one by one and by
+// pattern.
+func (w *wanted) channels(db int) (exact, patterns []string) {
+	space := keyspace(db)
 	for raw := range w.exact {
-		channels = append(channels, space+raw)
+		exact = append(exact, space+raw)
 	}
 	for _, pattern := range w.patterns() {
 		patterns = append(patterns, space+pattern)
 	}
-	for what, list := range map[string][]any{"SUBSCRIBE": channels, "PSUBSCRIBE": patterns} {
-		if len(list) == 0 {
-			continue
-		}
-		if err := conn.Send(what, list...); err != nil {
-			return nil, err
-		}
-		if err := conn.Flush(); err != nil {
-			return nil, err
-		}
-		for confirmed := 0; confirmed < len(list); {
-			switch reply := e.conn.Receive().(type) {
-			case error:
-				return nil, reply
-			case redis.Subscription:
-				confirmed++
-			case redis.Message:
-				e.add(reply.Channel[min(e.cut, len(reply.Channel)):])
-			}
-		}
+	slices.Sort(exact)
+	return exact, patterns
+}
+
+func keyspace(db int) string { return fmt.Sprintf("__keyspace@%d__:", db) }
+
+// subscribe asks for the news of what is wanted, and returns when it comes.
+func subscribe(conn redis.Conn, w *wanted, db int) (*events, error) {
+	e := &events{
+		conn: redis.PubSubConn{Conn: conn}, cut: len(keyspace(db)), dirty: make(map[string]struct{}),
+		news: make(chan struct{}, 1), pong: make(chan struct{}), left: make(chan struct{}), done: make(chan struct{}),
+	}
+	exact, patterns := w.channels(db)
+	if err := e.subscribe("SUBSCRIBE", exact); err != nil {
+		return nil, err
+	}
+	if err := e.subscribe("PSUBSCRIBE", patterns); err != nil {
+		return nil, err
 	}
 	go e.run()
 	return e, nil
+}
+
+func (e *events) subscribe(command string, channels []string) error {
+	if len(channels) == 0 {
+		return nil
+	}
+	if err := e.conn.Conn.Send(command, redis.Args{}.AddFlat(channels)...); err != nil {
+		return err
+	}
+	if err := e.conn.Conn.Flush(); err != nil {
+		return err
+	}
+	for confirmed := 0; confirmed < len(channels); {
+		switch reply := e.conn.Receive().(type) {
+		case error:
+			return reply
+		case redis.Subscription:
+			confirmed++
+		case redis.Message:
+			e.add(reply.Channel[min(e.cut, len(reply.Channel)):])
+		}
+	}
+	return nil
 }
 
 func (e *events) run() {
@@ -117,6 +134,10 @@ func (e *events) add(key string) {
 // everything that happened before it answered.
 func (e *events) take() ([]string, error) {
 	if err := e.conn.Ping(""); err != nil {
+		<-e.done // which closed the connection, or was ended with it
+		if errors.Is(err, net.ErrClosed) {
+			err = e.err
+		}
 		return nil, err
 	}
 	late := time.NewTimer(answerWithin)

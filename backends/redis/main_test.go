@@ -31,6 +31,15 @@ func open(t testing.TB, url string, log *slog.Logger) *redis.Store {
 	return s
 }
 
+func newStore(t testing.TB, nodes ...string) *redis.Store {
+	t.Helper()
+	s, err := redis.New(redis.Config{Nodes: nodes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // A reader follows a store and knows what it said.
 type reader struct {
 	t      testing.TB

@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -127,7 +129,8 @@ func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (connected 
 		if !isCode(err, "NOPERM") {
 			return false, err
 		}
-		w.refused = err
+		exact, patterns := w.wanted.channels(db)
+		w.refused = fmt.Errorf("allow the user the channels %s, or all: %w", strings.Join(append(exact, patterns...), " "), err)
 	} else {
 		defer w.events.close()
 	}
@@ -236,7 +239,7 @@ func (w *watch) ask() error {
 	var why string
 	switch {
 	case w.refused != nil:
-		why = "the user may not subscribe to __keyspace@*: " + w.refused.Error()
+		why = w.refused.Error()
 	case err != nil:
 		if _, ok := errors.AsType[redis.Error](err); !ok {
 			return err

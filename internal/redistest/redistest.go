@@ -188,3 +188,15 @@ func Sentinel(tb testing.TB, name string, master *Server) string {
 	s.waitReady()
 	return addr
 }
+
+// Replicas is how many replicas the sentinel knows of the master.
+func Replicas(tb testing.TB, sentinel, master string) int {
+	tb.Helper()
+	s := &Server{tb: tb, addr: sentinel}
+	defer s.forget()
+	list, err := redis.Values(s.Do("SENTINEL", "replicas", master), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(list)
+}
