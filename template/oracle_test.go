@@ -92,7 +92,7 @@ func readKnown(t *testing.T) map[string]string {
 }
 
 func buildConfd(t *testing.T) string {
-	binary := filepath.Join(t.TempDir(), "confd")
+	binary := filepath.Join(caseDir(t), "confd")
 	if out, err := exec.Command("go", "build", "-o", binary, "muster/cmd/confd").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
@@ -102,7 +102,9 @@ func buildConfd(t *testing.T) string {
 // A recording is one case.
 type recording struct {
 	about, needs string
-	runs         [][]string // args of each
+	umask        string              // octal; empty: 022
+	as           *syscall.Credential // nil: whoever runs the test
+	runs         [][]string          // args of each
 	exits        []int
 	env          []string
 	usesEtcd     bool
@@ -130,6 +132,13 @@ func readCase(t *testing.T, path string) *recording {
 			c.about = value
 		case "needs":
 			c.needs = value
+		case "umask":
+			c.umask = value
+		case "as":
+			c.as = new(syscall.Credential)
+			if _, err := fmt.Sscanf(value, "%d:%d", &c.as.Uid, &c.as.Gid); err != nil {
+				t.Fatal(err)
+			}
 		case "args":
 			args = append(args, value)
 		case "store":
@@ -177,6 +186,9 @@ func caseDir(t *testing.T) string {
 		return t.TempDir()
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // runs may be another user's
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -238,7 +250,12 @@ func (c *recording) run(t *testing.T, binary string, e *sharedEtcd) string {
 		for j := range args {
 			args[j] = c.expand(args[j])
 		}
+		c.change(t, i+1)
 		cmd := exec.CommandContext(ctx, binary, args...)
+		if c.umask != "" {
+			cmd = exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", `umask "$1"; shift; exec "$@"`, "sh", c.umask, binary}, args...)...)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.as}
 		cmd.Dir = c.out
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 		for _, v := range c.env {
@@ -263,27 +280,42 @@ func (c *recording) run(t *testing.T, binary string, e *sharedEtcd) string {
 	return strings.Join(wrong, "\n")
 }
 
-func (c *recording) prepare(t *testing.T) {
-	write := func(path, text string) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(c.expand(text)), 0o644); err != nil {
-			t.Fatal(err)
+// write writes the file that the section called name is, if it is one that is
+// there before a run.
+func (c *recording) write(t *testing.T, name, text string) {
+	var path string
+	switch folder, rest, _ := strings.Cut(name, "/"); folder {
+	case "confdir":
+		path = filepath.Join(c.confdir, rest)
+	case "data":
+		path = filepath.Join(c.data, rest)
+	case "before":
+		path = filepath.Join(c.out, rest)
+	case "data.yaml", "data.json":
+		path = filepath.Join(c.data, name)
+	default:
+		return
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(c.expand(text)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change writes what is new before a run: the sections run2/NAME and so on.
+func (c *recording) change(t *testing.T, run int) {
+	for _, name := range c.order {
+		if rest, ok := strings.CutPrefix(name, fmt.Sprintf("run%d/", run)); ok {
+			c.write(t, rest, c.files[name])
 		}
 	}
+}
+
+func (c *recording) prepare(t *testing.T) {
 	for _, name := range c.order {
-		text := c.files[name]
-		switch folder, rest, _ := strings.Cut(name, "/"); folder {
-		case "confdir":
-			write(filepath.Join(c.confdir, rest), text)
-		case "data":
-			write(filepath.Join(c.data, rest), text)
-		case "before":
-			write(filepath.Join(c.out, rest), text)
-		case "data.yaml", "data.json":
-			write(filepath.Join(c.data, name), text)
-		}
+		c.write(t, name, c.files[name])
 	}
 	for line := range strings.Lines(c.files["setup"]) {
 		w := words(t, strings.TrimSpace(line))
@@ -296,6 +328,8 @@ func (c *recording) prepare(t *testing.T) {
 			err = os.Symlink(w[2], w[1])
 		case "hardlink":
 			err = os.Link(w[2], w[1])
+		case "mount":
+			mountOver(t, w[1], w[2])
 		case "chmod":
 			var mode uint64
 			if mode, err = strconv.ParseUint(w[1], 8, 32); err == nil {
@@ -431,7 +465,11 @@ func (c *recording) compareLog(got, want string) (wrong []string) {
 // where it happened.
 var exact = regexp.MustCompile(`^(ERROR|FATAL) (Missing template|Unable to process|Config check failed|template: |Cannot |exit status|signal: |")`)
 
+// systemCall is what the system was asked for; ours may ask for another thing.
+var systemCall = regexp.MustCompile(`\b(?:open|stat|rename) \$`)
+
 func sameLine(got, want string) bool {
+	got, want = systemCall.ReplaceAllString(got, "CALL $$"), systemCall.ReplaceAllString(want, "CALL $$")
 	level, text, _ := strings.Cut(want, " ")
 	text, open := strings.CutSuffix(text, "…")
 	if got == want || open && strings.HasPrefix(got, level+" "+text) {

@@ -234,8 +234,14 @@ func (r *Resource) prefix(override string) string {
 // name is what the template calls the key of the store: without the prefix, cut
 // off once and by whole elements.
 func (r *Resource) name(override, key string) string {
-	if p := r.prefix(override); backends.Under(p, key) {
+	if p := r.prefix(override); cuts(p, key) {
 		key = strings.TrimPrefix(key, strings.TrimRight(p, "/"))
 	}
 	return path.Join("/", key)
+}
+
+// cuts reports whether the prefix goes off key: /a off /a and /a/b, but /a/ off
+// /a/b only.
+func cuts(prefix, key string) bool {
+	return backends.Under(prefix, key) && (!strings.HasSuffix(prefix, "/") || strings.TrimRight(prefix, "/") != key)
 }

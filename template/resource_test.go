@@ -18,6 +18,7 @@ func TestPrefixesAndNames(t *testing.T) {
 		{"own", "prod", "", []string{"/web", "/"}, []string{"/prod/web", "/prod"}, []string{"/prod/web/1", "/prod"}, []string{"/web/1", "/"}},
 		{"replaced", "/prod", "/test", []string{"/web"}, []string{"/test/web"}, []string{"/test/web/1", "/prod/web"}, []string{"/web/1", "/prod/web"}},
 		{"cut by elements", "/web", "", []string{"/"}, []string{"/web"}, []string{"/webdav/u", "/web/web/u"}, []string{"/webdav/u", "/web/u"}},
+		{"a slash behind", "/web/", "", []string{"/"}, []string{"/web"}, []string{"/web/u", "/web"}, []string{"/u", "/web"}},
 		{"a star", "", "", []string{"/web/*"}, []string{"/web"}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

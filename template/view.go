@@ -97,7 +97,7 @@ func (v *view) name(key string) (name string, kind int) {
 	switch {
 	case !strings.HasPrefix(key, "/"):
 		return "", nameless
-	case path.Clean(key) != key, !backends.Under(v.resource.prefix(v.prefix), key):
+	case path.Clean(key) != key, !cuts(v.resource.prefix(v.prefix), key):
 		kind = shadowing
 	}
 	return v.resource.name(v.prefix, key), kind

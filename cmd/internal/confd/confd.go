@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime"
@@ -179,7 +180,25 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 	if o.BasicAuth {
 		c.Username, c.Password = o.Username, o.Password
 	}
+	switch o.Backend {
+	case "", "etcd", "etcdv3":
+		c.Nodes = bareNodes(o.Nodes)
+	}
 	return c
+}
+
+// bareNodes are etcd's nodes without what the original does not look at: of a
+// URL all but scheme and host, and an empty one.
+func bareNodes(nodes []string) (bare []string) {
+	for _, node := range nodes {
+		if u, err := url.Parse(node); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+			node = u.Scheme + "://" + u.Host
+		}
+		if node != "" {
+			bare = append(bare, node)
+		}
+	}
+	return bare
 }
 
 // findNodes sets the nodes from DNS, if it is asked to, or to the default.
