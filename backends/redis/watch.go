@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/gomodule/redigo/redis"
 
 	"muster/backends"
@@ -32,17 +31,12 @@ const (
 	listOftener = 10
 )
 
-// errLeft means that nobody wants more of the Watch.
-var errLeft = errors.New("the loop left")
-
 // A watch is one running Watch.
 type watch struct {
 	store  *Store
 	wanted wanted
 	yield  func(backends.Change, error) bool
 
-	at       int   // the node to use
-	started  bool  // the first Full was yielded
 	revision int64 // Changes that changed something
 
 	// Of the connection that is there.
@@ -61,42 +55,14 @@ func newWatch(s *Store, w wanted, yield func(backends.Change, error) bool) *watc
 
 // run connects, follows until that breaks, and so on.
 func (w *watch) run(ctx context.Context) {
-	told := false    // of the break that is not healed yet
-	var errs []error // of the addresses tried since the last success
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, time.Second
-	for ctx.Err() == nil {
-		connected, err := w.session(ctx)
-		if errors.Is(err, errLeft) || ctx.Err() != nil {
-			return
-		}
-		if connected {
-			told, errs = false, nil
-			pause.Reset()
-		}
-		errs = append(errs, err)
-		w.at = (w.at + 1) % len(w.store.nodes)
-		round := len(errs) >= len(w.store.nodes)
-		if !told && (w.started || round) {
-			if told = true; !w.yield(backends.Change{}, storeaddr.Together(errs...)) {
-				return
-			}
-		}
-		if !round {
-			continue // with the next address, at once
-		}
-		errs = nil
-		select {
-		case <-time.After(pause.NextBackOff()):
-		case <-ctx.Done():
-		}
-	}
+	storeaddr.Follow(ctx, len(w.store.nodes), w.session, func(err error) bool {
+		return w.yield(backends.Change{}, err)
+	})
 }
 
-// session is what happens on one connection. connected says that it began with
-// a Full Change.
-func (w *watch) session(ctx context.Context) (connected bool, err error) {
-	n := &w.store.nodes[w.at]
+// session is what happens on one connection. It has begun with a Full Change.
+func (w *watch) session(ctx context.Context, at int) (began bool, err error) {
+	n := &w.store.nodes[at]
 	if w.conn, w.addr, err = n.dial(ctx); err != nil {
 		return false, err
 	}
@@ -108,11 +74,11 @@ func (w *watch) session(ctx context.Context) (connected bool, err error) {
 	}
 	defer news.Close()
 	defer closeWith(ctx, news)()
-	connected, err = w.follow(ctx, news, n.db)
-	if err != nil && !errors.Is(err, errLeft) {
+	began, err = w.follow(ctx, news, n.db)
+	if err != nil && !errors.Is(err, storeaddr.ErrLeft) {
 		err = &Error{"redis " + w.addr, err}
 	}
-	return connected, err
+	return began, err
 }
 
 // closeWith closes conn when ctx ends, until it is told not to: a call that
@@ -123,7 +89,7 @@ func closeWith(ctx context.Context, conn redis.Conn) (stop func()) {
 }
 
 // follow subscribes, lists, and then looks at what changed, until that breaks.
-func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (connected bool, err error) {
+func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (began bool, err error) {
 	w.events, w.refused = nil, nil
 	if w.events, err = subscribe(news, &w.wanted, db); err != nil {
 		if !isCode(err, "NOPERM") {
@@ -138,12 +104,11 @@ func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (connected 
 	if _, err := w.list(); err != nil {
 		return false, err
 	}
-	w.started = true
 	w.revision++
 	full := w.view.full()
 	full.Revision = w.revision
 	if !w.yield(full, nil) {
-		return true, errLeft
+		return true, storeaddr.ErrLeft
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -167,7 +132,7 @@ func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (connected 
 		}
 		c.Revision = w.revision
 		if !w.yield(c, nil) {
-			return true, errLeft
+			return true, storeaddr.ErrLeft
 		}
 	}
 }
