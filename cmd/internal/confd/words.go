@@ -28,6 +28,7 @@ func report(log *slog.Logger, ev template.Event) {
 		log.Warn(words(ev.Err))
 	case template.Reading:
 		log.Debug("Retrieving keys from store")
+		log.Debug("Key prefix set to " + ev.Text)
 	case template.StoreFailed, template.Uncomparable:
 		log.Error(ev.Err.Error())
 	case template.Rendering:
