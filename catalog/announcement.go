@@ -70,25 +70,6 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Metadata is the JSON that goes under /services.meta/NAME/ID.
-func (a Announcement) Metadata() string {
-	a.V = 1
-	text, err := json.Marshal(a)
-	if err != nil {
-		panic("BUG: an announcement is always JSON: " + err.Error())
-	}
-	return string(text)
-}
-
-// ParseMetadata reads the JSON of /services.meta/NAME/ID. Addr may be missing.
-func ParseMetadata(text string) (Announcement, error) {
-	a := Announcement{Weight: DefaultWeight}
-	if err := json.Unmarshal([]byte(text), &a); err != nil {
-		return Announcement{}, fmt.Errorf("metadata: %w", jsonError(err))
-	}
-	return a, a.check()
-}
-
 // ParseValue reads the value of /services/NAME/ID: host:port, [v6]:port, a URL
 // whose scheme is the protocol, or JSON, as muster and other announcers write
 // it.
@@ -108,7 +89,7 @@ func ParseValue(text string) (Announcement, error) {
 	if a.Addr == "" {
 		return Announcement{}, errors.New("empty value: want host:port")
 	}
-	return a, a.check()
+	return a, a.check(new(Announcement))
 }
 
 // foreign is the JSON that other announcers write as the value: registrator's
@@ -131,7 +112,7 @@ type foreign struct {
 func parseJSONValue(text string) (Announcement, error) {
 	a := Announcement{Weight: DefaultWeight}
 	if json.Unmarshal([]byte(text), &a) == nil && CheckAddr(a.Addr) == nil {
-		return a, a.check() // as muster itself writes it
+		return a, a.check(new(Announcement)) // as muster itself writes it
 	}
 	var f foreign
 	if e := json.Unmarshal([]byte(text), &f); e != nil {
@@ -163,7 +144,7 @@ func parseJSONValue(text string) (Announcement, error) {
 	default:
 		return Announcement{}, errors.New(`no address in the JSON: want "addr", "host" and "port", or "url"`)
 	}
-	return a, a.check()
+	return a, a.check(new(Announcement))
 }
 
 func first(texts ...string) string {
@@ -201,8 +182,9 @@ func (a *Announcement) setURL(text string) error {
 	return nil
 }
 
-// check reports what can't be right, and fills the state.
-func (a *Announcement) check() error {
+// check reports what can't be right, and fills the state. What a shares with like
+// was checked there.
+func (a *Announcement) check(like *Announcement) error {
 	if a.Addr != "" {
 		if err := CheckAddr(a.Addr); err != nil {
 			return err
@@ -220,6 +202,9 @@ func (a *Announcement) check() error {
 		a.State = Draining
 	default:
 		return fmt.Errorf("state %q: want starting, up or draining", a.State)
+	}
+	if len(a.Routes) > 0 && len(like.Routes) > 0 && &a.Routes[0] == &like.Routes[0] {
+		return nil
 	}
 	for _, r := range a.Routes {
 		if _, err := ParseRoute(r); err != nil {
@@ -246,7 +231,11 @@ func CheckAddr(addr string) error {
 }
 
 func notInHost(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:%", r))
+	switch r {
+	case '-', '.', '_', ':', '%':
+		return false
+	}
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9')
 }
 
 func cutZone(host string) string {

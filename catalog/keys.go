@@ -3,6 +3,7 @@ package catalog
 import (
 	"iter"
 	"slices"
+	"strings"
 
 	"muster/backends"
 )
@@ -31,11 +32,11 @@ func (s *Snapshot) Entry(p Place) Entry {
 	if svc == nil {
 		return Entry{}
 	}
-	i, ok := slices.BinarySearchFunc(svc.entries, p.ID, byID)
+	i, ok := slices.BinarySearchFunc(svc.entries, p.ID, func(e *entry, id string) int { return strings.Compare(e.endpoint.ID, id) })
 	if !ok {
 		return Entry{}
 	}
-	return svc.entries[i].in(p.Service)
+	return s.in(svc.entries[i])
 }
 
 // Entries yields what the store has, by service and ID.
@@ -43,7 +44,7 @@ func (s *Snapshot) Entries() iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		for _, svc := range s.services {
 			for _, e := range svc.entries {
-				if !yield(e.in(svc.Name)) {
+				if !yield(s.in(e)) {
 					return
 				}
 			}
@@ -51,6 +52,22 @@ func (s *Snapshot) Entries() iter.Seq[Entry] {
 	}
 }
 
-func (e *entry) in(service string) Entry {
-	return Entry{Place{service, e.id}, e.plain, e.meta, e.endpoint}
+// key and metaKey are the two keys of an entry.
+func (s *Snapshot) key(service, id string) string { return s.prefix + "/" + service + "/" + id }
+func (s *Snapshot) metaKey(service, id string) string {
+	return s.prefix + ".meta/" + service + "/" + id
+}
+
+// split takes a key apart: prefix/NAME/ID or prefix.meta/NAME/ID. Keys that are
+// shorter or deeper are none of ours.
+func (s *Snapshot) split(key string) (name, id string, meta, ok bool) {
+	rest, ok := strings.CutPrefix(key, s.prefix)
+	if !ok {
+		return "", "", false, false
+	}
+	rest, meta = strings.CutPrefix(rest, ".meta")
+	rest, ok = strings.CutPrefix(rest, "/")
+	name, id, two := strings.Cut(rest, "/")
+	ok = ok && two && name != "" && id != "" && !strings.Contains(id, "/")
+	return name, id, meta, ok
 }

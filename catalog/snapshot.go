@@ -135,23 +135,6 @@ func (s *Snapshot) Bad() iter.Seq[Bad] {
 	}
 }
 
-// split takes a key apart: prefix/NAME/ID or prefix.meta/NAME/ID. Keys that are
-// shorter or deeper are none of ours.
-func (s *Snapshot) split(key string) (name, id string, meta, ok bool) {
-	rest, ok := strings.CutPrefix(key, s.prefix)
-	if !ok {
-		return "", "", false, false
-	}
-	rest, meta = strings.CutPrefix(rest, ".meta")
-	rest, ok = strings.CutPrefix(rest, "/")
-	name, id, two := strings.Cut(rest, "/")
-	ok = ok && two && name != "" && id != "" && !strings.Contains(id, "/")
-	return name, id, meta, ok
-}
-
-// An edit is what a Change does to one ID of a service; a nil key is left as it is.
-type edit struct{ plain, meta *backends.KV }
-
 // Apply returns the snapshot after c.
 func (s *Snapshot) Apply(c backends.Change) *Snapshot {
 	next := &Snapshot{Revision: c.Revision, prefix: s.prefix, services: s.services}
@@ -165,50 +148,52 @@ func (s *Snapshot) Apply(c backends.Change) *Snapshot {
 		}
 	}
 	var changed []*Service
+	left := false
 	for name, edits := range byName {
 		old := s.Service(name)
-		if svc := old.apply(name, edits, c.Full, c.Revision); svc != old {
+		if svc := old.apply(&change{next, c.Full}, name, edits); svc != old {
 			changed = append(changed, svc)
+			left = left || svc.Gone()
 		}
 	}
 	if len(changed) > 0 {
-		next.services = forget(merge(s.services, changed))
+		next.services = merge(s.services, changed)
+	}
+	if left {
+		next.services = forget(next.services)
 	}
 	return next
 }
 
-// edits sorts a Change by service and ID.
-func (s *Snapshot) edits(c backends.Change) map[string]map[string]*edit {
-	byName := make(map[string]map[string]*edit)
-	at := func(key string) (e *edit, meta bool) {
+// edits sorts a Change by service.
+func (s *Snapshot) edits(c backends.Change) map[string]*edits {
+	byName := make(map[string]*edits)
+	var last string // a store tells keys in order
+	var of *edits
+	add := func(key string, kv *backends.KV) {
 		name, id, meta, ok := s.split(key)
 		if !ok {
-			return nil, false
+			return
 		}
-		ids := byName[name]
-		if ids == nil {
-			ids = make(map[string]*edit)
-			byName[name] = ids
+		if of == nil || name != last {
+			last = name
+			if of = byName[name]; of == nil {
+				of = new(edits)
+				byName[name] = of
+			}
 		}
-		if ids[id] == nil {
-			ids[id] = new(edit)
-		}
-		return ids[id], meta
-	}
-	set := func(key string, kv *backends.KV) {
-		switch e, meta := at(key); {
-		case e == nil:
-		case meta:
-			e.meta = kv
-		default:
-			e.plain = kv
+		if meta {
+			of.meta = append(of.meta, edit{id: id, meta: kv})
+		} else {
+			of.plain = append(of.plain, edit{id: id, plain: kv})
 		}
 	}
 	for i := range c.Put {
-		set(c.Put[i].Key, &c.Put[i])
+		add(c.Put[i].Key, &c.Put[i])
 	}
+	gone := new(backends.KV) // no Key: not there
 	for _, key := range c.Deleted {
-		set(key, &backends.KV{}) // no Key: not there
+		add(key, gone)
 	}
 	return byName
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,7 @@ type upstreamKey struct{ service, id, addr, proto string }
 // An upstream is the running state of an endpoint, and the last update whose
 // plan had it.
 type upstream struct {
-	*balance.Upstream
+	balance.Upstream
 	endpoint atomic.Pointer[catalog.Endpoint] // p.mu guards its changes
 	update   uint64
 }
@@ -27,7 +28,7 @@ type upstream struct {
 type service struct {
 	plan      *Service // in the newest plan
 	stats     *balance.Stats
-	upstreams []*upstream // of plan.Endpoints, in their order; build makes another slice
+	upstreams []*upstream // of plan.Endpoints, by ID; build makes another slice
 	built     *balance.Service
 	number    int // in the table
 }
@@ -133,34 +134,39 @@ func sameHealth(a, b *catalog.Health) bool { return a == b || a != nil && b != n
 
 // build makes s anew from plan, with the upstreams that are there.
 func (p *Proxy) build(s *service, plan *Service) {
-	before := s.upstreams
+	endpoints := plan.Endpoints
+	byID := func(a, b *catalog.Endpoint) int { return strings.Compare(a.ID, b.ID) }
+	if !slices.IsSortedFunc(endpoints, byID) {
+		endpoints = slices.Clone(endpoints)
+		slices.SortStableFunc(endpoints, byID)
+	}
+	before, rest := s.upstreams, s.upstreams
 	sameProbe := sameHealth(s.plan.Health, plan.Health)
-	s.upstreams = make([]*upstream, 0, len(plan.Endpoints))
-	members := slices.Grow(p.members[:0], len(plan.Endpoints))
-	i := 0 // in before: where this endpoint stands, if none came or went
-	for _, e := range plan.Endpoints {
-		var u *upstream
-		switch {
-		case i < len(before) && before[i].of(e):
-			u = before[i]
-			i++
-		case i+1 < len(before) && before[i+1].of(e): // the one before left
-			u = before[i+1]
-			i += 2
-		default: // it came
-			u = p.upstream(plan.Name, e)
+	s.upstreams = make([]*upstream, 0, len(endpoints))
+	members := slices.Grow(p.members[:0], len(endpoints))
+	from := 0 // in s.upstreams: those of this ID
+	for i, e := range endpoints {
+		for len(rest) > 0 && rest[0].ID < e.ID {
+			rest = rest[1:]
 		}
-		if u.update == p.updates {
+		if i > 0 && endpoints[i-1].ID != e.ID {
+			from = len(s.upstreams)
+		}
+		if among(s.upstreams[from:], e) != nil {
 			continue // the same endpoint twice
+		}
+		u := among(rest, e)
+		if u == nil {
+			u = p.upstream(plan.Name, e)
 		}
 		if was := u.endpoint.Load(); was == nil || !sameEndpoint(was, e) || !sameProbe || u.State() == balance.Leaving {
 			u.SetState(stateOf(e.State))
-			p.probes.set(u.Upstream, cmp.Or(plan.Health, e.Health))
+			p.probes.set(&u.Upstream, cmp.Or(plan.Health, e.Health))
 		}
 		u.endpoint.Store(e)
 		u.update = p.updates
 		s.upstreams = append(s.upstreams, u)
-		members = append(members, balance.Member{Upstream: u.Upstream, Weight: e.Weight})
+		members = append(members, balance.Member{Upstream: &u.Upstream, Weight: e.Weight})
 	}
 	for _, u := range before {
 		if u.update != p.updates {
@@ -174,19 +180,33 @@ func (p *Proxy) build(s *service, plan *Service) {
 	s.built.Response = cmp.Or(plan.Timeout.Response, 30*time.Second)
 }
 
+// among returns the running state of e, nil where it is none of those with its ID
+// that some begin with.
+func among(some []*upstream, e *catalog.Endpoint) *upstream {
+	for _, u := range some {
+		if u.ID != e.ID {
+			return nil
+		}
+		if u.of(e) {
+			return u
+		}
+	}
+	return nil
+}
+
 // of reports whether u is the running state of e.
 func (u *upstream) of(e *catalog.Endpoint) bool {
 	return u.ID == e.ID && u.Addr == e.Addr && u.Proto == e.Proto
 }
 
-// upstream returns the running state of e, which may be there already, or still.
+// upstream returns the running state of e, which came: there may be one still.
 func (p *Proxy) upstream(service string, e *catalog.Endpoint) *upstream {
 	key := upstreamKey{service, e.ID, e.Addr, e.Proto}
-	u := p.upstreams[key]
+	u := p.left[key]
 	if u == nil {
-		u = &upstream{Upstream: balance.NewUpstream(service, e.ID, e.Addr, e.Proto)}
-		p.upstreams[key] = u
+		u = &upstream{Upstream: balance.Upstream{Service: service, ID: e.ID, Addr: e.Addr, Proto: e.Proto}}
 	}
+	delete(p.left, key)
 	return u
 }
 
@@ -204,31 +224,27 @@ func stateOf(s catalog.State) balance.State {
 // that table is in force requests may choose it; see part.
 func (p *Proxy) leave(u *upstream) {
 	u.update = 0 // in no plan
-	p.leaving = append(p.leaving, u)
+	p.left[upstreamKey{u.Service, u.ID, u.Addr, u.Proto}] = u
 }
 
 // part says of the upstreams that are in no table any more that they left. A
 // request that still holds the old table finds them so, and looks at the new one.
 func (p *Proxy) part() {
-	for _, u := range p.leaving {
-		if u.update == 0 && u.State() != balance.Leaving {
+	for _, u := range p.left {
+		if u.State() != balance.Leaving {
 			u.SetState(balance.Leaving)
-			p.probes.set(u.Upstream, nil)
+			p.probes.set(&u.Upstream, nil)
 		}
 	}
 }
 
 // sweep forgets the upstreams that left and have nothing running any more.
 func (p *Proxy) sweep() {
-	p.leaving = slices.DeleteFunc(p.leaving, func(u *upstream) bool {
-		if u.State() != balance.Leaving {
-			return true // it came back
-		}
+	maps.DeleteFunc(p.left, func(_ upstreamKey, u *upstream) bool {
 		if !u.Idle() {
 			return false
 		}
-		p.engine.Forget(u.Upstream)
-		delete(p.upstreams, upstreamKey{u.Service, u.ID, u.Addr, u.Proto})
+		p.engine.Forget(&u.Upstream)
 		return true
 	})
 }

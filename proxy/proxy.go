@@ -50,19 +50,18 @@ type Proxy struct {
 	table atomic.Pointer[balance.Table] // every request reads it; Update replaces it
 	tally balance.Tally
 
-	mu        sync.Mutex // guards what follows; no request takes it
-	plan      *Plan
-	routes    *balance.Routes
-	services  map[string]*service
-	order     []*service                // as in the plan
-	upstreams map[upstreamKey]*upstream // those that left too, until they are idle
-	leaving   []*upstream
-	members   []balance.Member // room to build in
-	updates   uint64
-	listened  bool                 // Listen has opened what was planned at the start
-	open      map[string]*listener // by Bind
-	failing   map[string]string    // by Bind: why it could not be opened, as logged
-	relisten  chan struct{}        // holds one token while the plan's listeners may differ from open
+	mu       sync.Mutex // guards what follows; no request takes it
+	plan     *Plan
+	routes   *balance.Routes
+	services map[string]*service
+	order    []*service                // as in the plan
+	left     map[upstreamKey]*upstream // what is in no service any more, until it is idle
+	members  []balance.Member          // room to build in
+	updates  uint64
+	listened bool                 // Listen has opened what was planned at the start
+	open     map[string]*listener // by Bind
+	failing  map[string]string    // by Bind: why it could not be opened, as logged
+	relisten chan struct{}        // holds one token while the plan's listeners may differ from open
 }
 
 // New returns a proxy without a plan: it answers everything with 503.
@@ -75,12 +74,12 @@ func New(c Config) *Proxy {
 	}
 	p := &Proxy{
 		log: c.Log, drain: c.Drain,
-		plan:      &Plan{},
-		services:  make(map[string]*service),
-		upstreams: make(map[upstreamKey]*upstream),
-		open:      make(map[string]*listener),
-		failing:   make(map[string]string),
-		relisten:  make(chan struct{}, 1),
+		plan:     &Plan{},
+		services: make(map[string]*service),
+		left:     make(map[upstreamKey]*upstream),
+		open:     make(map[string]*listener),
+		failing:  make(map[string]string),
+		relisten: make(chan struct{}, 1),
 	}
 	p.access = newAccessLog(c.AccessLog, c.Log)
 	p.probes = newProber(c.Log)

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"muster/proxy/balance"
@@ -143,8 +145,13 @@ func (p *Proxy) view() view {
 		v.services = append(v.services, serviceView{s.plan, s.stats, s.upstreams})
 		v.all += len(s.upstreams)
 	}
-	for _, u := range p.leaving {
+	for _, u := range p.left {
 		v.leaving[u.Service] = append(v.leaving[u.Service], u)
+	}
+	for _, some := range v.leaving {
+		slices.SortFunc(some, func(a, b *upstream) int {
+			return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Addr, b.Addr))
+		})
 	}
 	return v
 }

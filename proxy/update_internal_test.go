@@ -87,8 +87,8 @@ func TestUpdateReuses(t *testing.T) {
 		}
 	}
 	p.Update(&Plan{Ready: true})
-	if len(p.services)+len(p.upstreams)+len(p.leaving)+len(p.probes.probes) != 0 {
-		t.Errorf("after everything left: %d services, %d upstreams, want none", len(p.services), len(p.upstreams))
+	if len(p.services)+len(p.left)+len(p.probes.probes) != 0 {
+		t.Errorf("after everything left: %d services, %d upstreams, want none", len(p.services), len(p.left))
 	}
 }
 
@@ -108,8 +108,8 @@ func TestUpdateTwice(t *testing.T) {
 		next.Services[0].Endpoints = some
 		p.Update(next)
 		st := p.Status().Services[0].Upstreams
-		if len(st) != len(distinct) || len(p.upstreams) != len(distinct) {
-			t.Errorf("%v: %d upstreams in the status, %d kept, want %d", order, len(st), len(p.upstreams), len(distinct))
+		if len(st) != len(distinct) || len(p.left) != 0 {
+			t.Errorf("%v: %d upstreams in the status, %d left, want %d and none", order, len(st), len(p.left), len(distinct))
 		}
 		for _, u := range st {
 			if u.State != "up" {
