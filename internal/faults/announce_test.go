@@ -104,12 +104,14 @@ func TestDeathOfTheAppWithdrawsAtOnce(t *testing.T) {
 }
 
 // etcd is killed and comes back: nobody sees an event (A6). Meanwhile it really
-// is away.
+// is away, for as long as a session needs to give up: its key goes then, though
+// etcd gives every lease a whole TTL when it starts.
 func TestEtcdKilledAndBack(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	_, addr := app(t, "A")
-	side := announced(sidekick(t, etcdURL(s.Addr()), "a", addr, 5))
+	side := announced(sidekick(t, etcdURL(s.Addr()), "a", addr, 3))
+	other := naive(t, 3, theirs, addr, s.Addr())
 	b := balance(t, etcdURL(s.Addr()))
 	b.serves(t, "A")
 	l := startLoad(t, "http://"+b.addr+"/")
@@ -120,16 +122,18 @@ func TestEtcdKilledAndBack(t *testing.T) {
 			t.Error("the fault does not bite: etcd answers")
 		}
 		cancel()
+		other.WaitFor("naive: lost") // and the second time at once
 		l.waitFor(t, 30, "A")
 		s.Restart()
 	}
-	seen := record(t, s, "/services")
+	seen := record(t, s, "/")
 	side.WaitFor("lease is renewed again")
 	l.waitFor(t, 200, "A") // longer than a TTL could be left
 	seen.is(t, key, addr)
 	seen.wants(t, key, 1, 0)
 	seen.wants(t, metaKey, 1, 0)
 	l.faultless(t)
+	seen.is(t, theirs, "") // bites
 }
 
 // etcd is away for longer than the TTL (A7): the lease is taken up again before
@@ -180,7 +184,10 @@ func TestEtcdFrozenForLongerThanTheTTL(t *testing.T) {
 	}
 }
 
-// The leader is killed (A10): no live key goes. Meanwhile nothing can be written.
+// The leader is killed (A10): no live key goes, and what nobody renews does. There
+// really is another leader then. A session mostly outlives it, as the new leader
+// gives every lease a whole TTL: of ten with a TTL of 2 s one was lost, once in
+// two runs, and none with 3 s.
 func TestLeaderKilled(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Cluster(t, 3)
@@ -205,17 +212,28 @@ func TestLeaderKilled(t *testing.T) {
 	}
 	put(t, rest, theirs, "orphan", clientv3.WithLease(grant.ID)) // bites: nobody renews it
 	orphan := record(t, rest, theirs)
+	other := naive(t, 5, "/naive/session", addr, s[0].Addr(), s[1].Addr(), s[2].Addr())
+	before := term(t, rest)
 	s[leader].Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	if _, err := rest.Client().Put(ctx, "/x", "y"); err == nil {
-		t.Log("a new leader was there within 500 ms")
-	}
 	orphan.is(t, theirs, "")
+	if after := term(t, rest); after <= before {
+		t.Errorf("the fault does not bite: raft term %d, before the leader was killed %d", after, before)
+	}
 	l.waitFor(t, 50, "A")
 	seen.wants(t, key, 1, 0)
 	seen.wants(t, metaKey, 1, 0)
 	l.faultless(t)
+	t.Logf("the session was lost: %v", strings.Contains(other.Output(), "naive: lost"))
+}
+
+// term is how many elections there have been, as one member knows.
+func term(t *testing.T, s *etcdtest.Server) uint64 {
+	t.Helper()
+	resp, err := s.Client().Status(t.Context(), s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.RaftTerm
 }
 
 // The sidekick is cut off for longer than its TTL (A12): its key goes, the
@@ -242,27 +260,6 @@ func TestPartitionForLongerThanTheTTL(t *testing.T) {
 	seen.wants(t, key, 2, 1)
 	l.waitFor(t, 50, "A")
 	l.faultless(t)
-	seen.wants(t, theirs, 1, 1) // bites
-}
-
-// The sidekick is suspended for longer than its TTL (A13), as by the move of a
-// virtual machine.
-func TestSuspendedSidekickComesBack(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.Start(t)
-	_, addr := app(t, "A")
-	side := announced(sidekick(t, etcdURL(s.Addr()), "a", addr, 3))
-	other := naive(t, 3, theirs, addr, s.Addr())
-	seen := record(t, s, "/")
-	seen.is(t, key, addr)
-	side.Signal(syscall.SIGSTOP)
-	other.Signal(syscall.SIGSTOP)
-	seen.is(t, key, "")
-	seen.is(t, theirs, "")
-	side.Signal(syscall.SIGCONT)
-	other.Signal(syscall.SIGCONT)
-	seen.is(t, key, addr)
-	other.WaitFor("naive: lost")
 	seen.wants(t, theirs, 1, 1) // bites
 }
 

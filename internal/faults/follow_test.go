@@ -3,69 +3,23 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"muster/internal/etcdtest"
 	"muster/internal/proctest"
 )
-
-// A plainWatch is who follows etcd with its client's Watch and believes it.
-type plainWatch struct {
-	mu    sync.Mutex
-	table map[string]string
-}
-
-func watchPlainly(t *testing.T, s *etcdtest.Server, prefix string) *plainWatch {
-	t.Helper()
-	w := &plainWatch{table: make(map[string]string)}
-	resp, err := s.Client().Get(t.Context(), prefix, clientv3.WithPrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kv := range resp.Kvs {
-		w.table[string(kv.Key)] = string(kv.Value)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	events := s.Client().Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(resp.Header.Revision+1))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for r := range events {
-			w.mu.Lock()
-			for _, e := range r.Events {
-				if e.Type == clientv3.EventTypeDelete {
-					delete(w.table, string(e.Kv.Key))
-				} else {
-					w.table[string(e.Kv.Key)] = string(e.Kv.Value)
-				}
-			}
-			w.mu.Unlock()
-		}
-	})
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	return w
-}
-
-func (w *plainWatch) has(key string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.table[key] != ""
-}
-
-func (w *plainWatch) size() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.table)
-}
 
 // endpoints are what the balancer has of a service, address by ID.
 func (b balancer) endpoints(t *testing.T, service string) map[string]string {
@@ -179,6 +133,7 @@ func TestEtcdAwayUnderLoad(t *testing.T) {
 	b := balance(t, etcdURL(s.Addr()))
 	b.serves(t, "A")
 	b.serves(t, "B")
+	plain := watchPlainly(t, s, "/services/")
 	l := startLoad(t, "http://"+b.addr+"/")
 	s.Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -193,6 +148,10 @@ func TestEtcdAwayUnderLoad(t *testing.T) {
 	l.waitFor(t, 100, "B")
 	if status, text := fetch("http://" + b.admin + "/readyz"); status != 200 {
 		t.Errorf("readyz while etcd is away: %d %s, want 200", status, text)
+	}
+	// Who follows by a plain Watch has its table too, and can't know that it is old.
+	if told := plain.told(); len(told) > 0 {
+		t.Errorf("the fault does not bite: the plain Watch was told %v", told)
 	}
 	s.Restart()
 	proctest.Eventually(t, "it is fresh again", func() bool { return b.metric("muster_store_stale") == "0" })
@@ -356,110 +315,9 @@ func TestLastEndpointExpiresOrLeaves(t *testing.T) {
 	_ = appA
 }
 
-// A value that can't be read hurts nobody (W17).
-func TestMalformedValueUnderLoad(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.Start(t)
-	_, addrA := app(t, "A")
-	_, addrB := app(t, "B")
-	put(t, s, "/services/web/a", addrA)
-	put(t, s, "/services/web/b", addrB)
-	b := balance(t, etcdURL(s.Addr()))
-	b.serves(t, "B")
-	l := startLoad(t, "http://"+b.addr+"/")
-	for _, value := range []string{"{bad", "", "10.0.0.1", "::::", strings.Repeat("x", 1<<20)} {
-		put(t, s, "/services/web/a", value)
-		put(t, s, "/services.meta/web/b", value)
-		l.waitFor(t, 10, "A", "B")
-	}
-	if got := b.metric("muster_store_bad_entries"); got != "2" {
-		t.Errorf("muster_store_bad_entries is %q, want 2", got)
-	}
-	l.faultless(t)
-}
-
-// Ten thousand puts as fast as etcd takes them (W18): the balancer takes them in
-// a few bites and has the newest in the end. A plain Watch is told of each.
-func TestStormOfPuts(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.Start(t)
-	_, addr := app(t, "A")
-	put(t, s, "/services/web/stable", addr)
-	const keys, puts = 500, 10_000
-	b := balance(t, etcdURL(s.Addr()), "-default", "web")
-	b.serves(t, "A")
-	seen := record(t, s, "/services/storm/")
-	l := startLoad(t, "http://"+b.addr+"/")
-	var wg sync.WaitGroup
-	for worker := range 20 {
-		wg.Go(func() {
-			for i := range puts / 20 {
-				k := fmt.Sprintf("/services/storm/%d", worker+20*(i%(keys/20)))
-				if _, err := s.Client().Put(t.Context(), k, fmt.Sprintf("10.0.%d.%d:%d", worker, i/250, 1+i%250)); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	want := make(map[string]string)
-	resp, err := s.Client().Get(t.Context(), "/services/storm/", clientv3.WithPrefix())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kv := range resp.Kvs {
-		want[strings.TrimPrefix(string(kv.Key), "/services/storm/")] = string(kv.Value)
-	}
-	proctest.Eventually(t, "the balancer has what etcd has", func() bool {
-		got := b.endpoints(t, "storm")
-		if len(got) != len(want) {
-			return false
-		}
-		for id, addr := range want {
-			if got[id] != addr {
-				return false
-			}
-		}
-		return true
-	})
-	l.waitFor(t, 20, "A")
-	l.faultless(t)
-	proctest.Eventually(t, "the plain Watch is told of each", func() bool {
-		seen.mu.Lock()
-		defer seen.mu.Unlock()
-		return len(seen.events) == puts
-	})
-	t.Logf("%d puts were %s changes", puts, b.metric("muster_store_changes_total"))
-}
-
-// An endpoint goes and comes again and again (W19), as when its app is restarted:
-// no request fails, and the other one keeps its connections.
-func TestDeleteAndPutPairs(t *testing.T) {
-	t.Parallel()
-	s := etcdtest.Start(t)
-	_, addrA := app(t, "A")
-	_, addrB := app(t, "B")
-	put(t, s, "/services/web/a", addrA)
-	put(t, s, "/services/web/b", addrB)
-	b := balance(t, etcdURL(s.Addr()))
-	b.serves(t, "A")
-	b.serves(t, "B")
-	l := startLoad(t, "http://"+b.addr+"/")
-	for range 100 {
-		del(t, s, "/services/web/a")
-		put(t, s, "/services/web/a", addrA)
-	}
-	l.waitFor(t, 50, "A", "B")
-	l.faultless(t)
-	if got := b.endpoints(t, "web"); len(got) != 2 {
-		t.Errorf("endpoints: %v, want a and b", got)
-	}
-}
-
 // The connection of the balancer to etcd is cut, silent and compacted away in
-// turn (W1, W4): what comes meanwhile is there after it heals. The plain Watch
-// does not even notice the silence.
+// turn (W1, W4): what comes meanwhile is there after it heals. A plain Watch does
+// not even notice the silence, and ends with the compaction.
 func TestBalancerCutOffFromEtcd(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
@@ -468,6 +326,7 @@ func TestBalancerCutOffFromEtcd(t *testing.T) {
 	put(t, s, "/services/web/a", addrA)
 	b := balance(t, etcdURL(r.Addr()))
 	b.serves(t, "A")
+	plain := watchPlainlyBy(t, plainClient(t, r.Addr()), "/services/")
 	l := startLoad(t, "http://"+b.addr+"/")
 	for i, fault := range []func(){r.Cut, r.Refuse, r.Blackhole, r.Refuse} {
 		fault()
@@ -475,6 +334,7 @@ func TestBalancerCutOffFromEtcd(t *testing.T) {
 		_, addr := app(t, name)
 		put(t, s, "/services/web/"+name, addr)
 		if i == 3 {
+			put(t, s, "/elsewhere", "x")
 			resp, err := s.Client().Get(t.Context(), "x")
 			if err != nil {
 				t.Fatal(err)
@@ -485,9 +345,18 @@ func TestBalancerCutOffFromEtcd(t *testing.T) {
 		}
 		if i > 0 {
 			proctest.Eventually(t, "it notices", func() bool { return b.metric("muster_store_stale") == "1" })
+			if told := plain.told(); len(told) > 0 || plain.has("/services/web/"+name) {
+				t.Errorf("%s: the fault does not bite: the plain Watch was told %v", name, told)
+			}
 		}
 		r.Heal()
 		l.waitFor(t, 10, "A", name)
+	}
+	proctest.Eventually(t, "the plain Watch has lost its place to the compaction", func() bool {
+		return slices.ContainsFunc(plain.told(), func(err error) bool { return errors.Is(err, rpctypes.ErrCompacted) })
+	})
+	if plain.has("/services/web/N3") {
+		t.Error("the fault does not bite: the plain Watch has what came before the compaction")
 	}
 	l.faultless(t)
 }
