@@ -14,6 +14,7 @@ import (
 	"muster/backends/etcd"
 	"muster/backends/file"
 	"muster/backends/redis"
+	"muster/backends/zookeeper"
 	"muster/internal/near"
 	"muster/internal/storeaddr"
 )
@@ -30,10 +31,10 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "redis", "rediss", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "redis", "rediss", "zk", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
-// redis://HOST:PORT,…, rediss://… (TLS), file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -45,6 +46,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return etcd.Open(rawurl, log)
 	case ok && (scheme == "redis" || scheme == "rediss"):
 		return redis.Open(rawurl, log)
+	case ok && scheme == "zk":
+		return zookeeper.Open(rawurl, log)
 	case ok && scheme == "file":
 		return file.Open(rawurl)
 	}
@@ -56,7 +59,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -96,12 +99,14 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return redis.New(redis.Config{
 			Nodes: c.Nodes, Password: c.Key, Files: storeaddr.TLS{CA: c.CAKeys}, Separator: c.Separator, Log: c.Log,
 		})
+	case "zookeeper":
+		return zookeeper.New(zookeeper.Config{Nodes: c.Nodes, Log: c.Log})
 	case "file":
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "consul", "vault", "zookeeper", "dynamodb", "ssm", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, file or env", c.Backend)
+	case "consul", "vault", "dynamodb", "ssm", "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, zookeeper, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

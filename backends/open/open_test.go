@@ -13,6 +13,7 @@ func TestURL(t *testing.T) {
 		"etcds://a,b:2380":             "*etcd.Store",
 		"etcd://u:p@127.0.0.1,[::1]:1": "*etcd.Store",
 		"redis://127.0.0.1/3":          "*redis.Store",
+		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
 		"file:/etc/x.yaml":             "*file.Store",
 		"env:":                         "*env.Store",
@@ -47,7 +48,7 @@ func TestURLSaysWhatIsWrong(t *testing.T) {
 	if _, err := URL("none", nil); !errors.Is(err, ErrNone) {
 		t.Errorf(`URL("none"): got %v, want ErrNone`, err)
 	}
-	if _, err := URL("zk://a", nil); !errors.Is(err, ErrScheme) {
+	if _, err := URL("ldap://a", nil); !errors.Is(err, ErrScheme) {
 		t.Errorf("URL of an unknown scheme: got %v, want ErrScheme", err)
 	}
 }
@@ -65,6 +66,7 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "etcd", Nodes: []string{"a"}, CAKeys: "/no/such.pem"}, "open /no/such.pem: no such file or directory"},
 		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/4"}, Key: "password"}, ""},
 		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/x"}}, `database "x": want a number`},
+		{ConfdConfig{Backend: "zookeeper", Nodes: []string{"127.0.0.1:2181", "b"}}, ""},
 		{ConfdConfig{Backend: "consul"}, `backend "consul" is not available yet`},
 		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
 	} {
