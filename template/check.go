@@ -52,20 +52,49 @@ func (r *Resource) check() (wrong []error) {
 	if err != nil {
 		return []error{err} // it was read before
 	}
-	known := []string{"src", "dest", "keys", "prefix", "mode", "uid", "gid", "owner", "group", "check_cmd", "reload_cmd"}
 	for _, key := range meta.Undecoded() {
-		what, candidates := fmt.Sprintf("unknown key %q", key), []string{"template"}
-		if len(key) == 2 && strings.EqualFold(key[0], "template") {
-			what, candidates = fmt.Sprintf("unknown key %q in [template]", key[1]), known
+		if len(key) > 1 && strings.EqualFold(key[0], "backend") {
+			continue // said of the table
 		}
-		wrong = append(wrong, fmt.Errorf("%s: %s%s", position(r.File, lineOf(r.text, key[len(key)-1])), what, hint(key[len(key)-1], candidates)))
+		wrong = append(wrong, fmt.Errorf("%s: %s", position(r.File, lineOf(r.text, key[len(key)-1])), unknown(key)))
 	}
 	if r.Dest == "" {
 		wrong = append(wrong, r.wrong("dest", r.Dest, errors.New("want the path of a file")))
 	}
-	_, _, err = r.mode()
+	mode, _, err := r.mode()
+	if err == nil && meantOctal.MatchString(r.Mode) {
+		err = r.wrong("mode", r.Mode, fmt.Errorf("decimal, and so %#o: did you mean \"0%s\"?", mode, r.Mode))
+	}
 	_, _, ownersErr := r.owners()
 	return append(wrong, slices.DeleteFunc([]error{err, ownersErr}, func(err error) bool { return err == nil })...)
+}
+
+// meantOctal is a mode that people write who forget that it is a number.
+var meantOctal = regexp.MustCompile(`^[1-7][0-7]{2}$`)
+
+// unknown says that a resource has no such key, and what to do instead.
+func unknown(key toml.Key) string {
+	word := key[len(key)-1]
+	if len(key) == 2 && strings.EqualFold(key[0], "template") {
+		what := fmt.Sprintf("unknown key %q in [template]", word)
+		if instead, ok := forkKeys[strings.ToLower(word)]; ok {
+			return what + ": " + instead
+		}
+		return what + hint(word, []string{"src", "dest", "keys", "prefix", "mode", "uid", "gid", "owner", "group", "check_cmd", "reload_cmd"})
+	}
+	if strings.EqualFold(key[0], "backend") {
+		return fmt.Sprintf("unknown key %q: all resources have one store, as -backend says", key)
+	}
+	return fmt.Sprintf("unknown key %q", key) + hint(word, []string{"template"})
+}
+
+// forkKeys are keys that a fork of confd has in [template].
+var forkKeys = map[string]string{
+	"output_format":       "let check_cmd look at the text",
+	"min_reload_interval": "reloads are a second apart",
+	"debounce":            "-debounce is for all resources",
+	"check_cmd_timeout":   "check_cmd is ended after 30 seconds",
+	"reload_cmd_timeout":  "reload_cmd is ended after a minute",
 }
 
 // lineOf is where key is set or opened as a table, 0 where it isn't found.

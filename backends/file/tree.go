@@ -27,8 +27,15 @@ const (
 
 // flatten adds the scalars of the file called name to values: TOML where the
 // name says so, else YAML, of which JSON is a part.
-func flatten(values map[string]string, name string, text []byte) error {
+func flatten(values map[string]string, name string, text []byte) (err error) {
 	t := tree{values: values}
+	if filepath.Ext(name) == ".json" {
+		defer func() {
+			if err != nil { // in the words of the file, not of its reader
+				err = errors.New(strings.Replace(err.Error(), "yaml: ", "json: ", 1))
+			}
+		}()
+	}
 	if filepath.Ext(name) == ".toml" {
 		var top map[string]any
 		if _, err := toml.Decode(string(text), &top); err != nil {
@@ -37,7 +44,7 @@ func flatten(values map[string]string, name string, text []byte) error {
 		return t.toml("/", top, 0)
 	}
 	var doc yaml.Node
-	err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&doc) // only the first document
+	err = yaml.NewDecoder(bytes.NewReader(text)).Decode(&doc) // only the first document
 	switch {
 	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
 		return nil

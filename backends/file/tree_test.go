@@ -36,6 +36,8 @@ func TestFlattenSaysTheLine(t *testing.T) {
 	}
 	for _, c := range []struct{ name, file, text, want string }{
 		{"yaml", "x.yaml", "a: 1\nb: [\n", "yaml: line 2"},
+		{"json", "x.json", "{\"a\": 1,\n\"b\": [}\n", "json: line 1: did not find"},
+		{"json list at the top", "x.json", "[1]\n", "json: line 1: the top is a list, want a map"},
 		{"yaml list at the top", "x.yaml", "# x\n- a\n", "yaml: line 2: the top is a list, want a map"},
 		{"yaml list as a key", "x.yaml", "a: 1\n? [b]\n: c\n", "yaml: line 2: a key is a list"},
 		{"yaml merge of text", "x.yaml", "a: {<<: b}\n", `yaml: line 1: a merge of a scalar`},

@@ -79,7 +79,7 @@ func proxyCommand(ctx context.Context, std cli.Std, args []string) int {
 	if *store != "none" {
 		s, err := open.URL(*store, e.Log)
 		if err != nil {
-			return f.Wrong(std, "-store %v", err)
+			return f.Wrong(std, "%v", err)
 		}
 		defer s.Close()
 		e.Store = s
