@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"syscall"
 	gotemplate "text/template"
+	"time"
 )
 
 // A candidate is what a resource's dest may become: its text, and the stage file
@@ -27,22 +28,34 @@ type candidate struct {
 	looks     bool
 }
 
+// A parsed template is kept while its file is as it was.
+type parsed struct {
+	template *gotemplate.Template
+	names    *tree // that its functions know
+	file     fs.FileInfo
+	looks    bool
+}
+
+// settled is how old a file is when a later change of it is sure to have another
+// time.
+const settled = 2 * time.Second
+
 // looking are the functions by which a template sees more of this machine than
 // its keys. That the text has such a word for another reason costs little.
 var looking = regexp.MustCompile(`include|fileExists|lookup`)
 
 // prepare makes the candidate for r with names. It changes nothing but that it
-// leaves the stage file.
-func (e *Engine) prepare(r *Resource, names *tree, tell func(Event)) *candidate {
+// leaves the stage file. The parsed template is kept for the next time.
+func (e *Engine) prepare(r *Resource, names *tree, kept *parsed, tell func(Event)) *candidate {
 	c := &candidate{resource: r, names: names}
-	if c.err = e.render(c, tell); c.err == nil && (e.KeepStage || e.book.owed(r) || !c.current()) {
+	if c.err = e.render(c, kept, tell); c.err == nil && (e.KeepStage || e.book.owed(r) || !c.current()) {
 		c.err = c.stage(!e.Noop)
 	}
 	return c
 }
 
 // render executes the template.
-func (e *Engine) render(c *candidate, tell func(Event)) (err error) {
+func (e *Engine) render(c *candidate, kept *parsed, tell func(Event)) (err error) {
 	r := c.resource
 	if r.Dest == "" {
 		return r.wrong("dest", r.Dest, errNoDest)
@@ -57,18 +70,30 @@ func (e *Engine) render(c *candidate, tell func(Event)) (err error) {
 		return &SourceError{Path: src, Missing: os.IsNotExist(err), Err: err}
 	}
 	tell(Event{What: Rendering, Resource: r, Path: src})
+	if kept.template == nil || kept.names != c.names || changed(kept.file, c.src) || time.Since(c.src.ModTime()) < settled {
+		if err := e.parse(src, c, kept); err != nil {
+			return &SourceError{Path: src, Err: err}
+		}
+	}
+	c.looks = kept.looks
+	var text bytes.Buffer
+	if c.dest != nil && c.dest.Mode().IsRegular() {
+		text.Grow(int(c.dest.Size())) // it will not differ much
+	}
+	err = kept.template.Execute(&text, nil)
+	c.text = text.Bytes()
+	return err
+}
+
+// parse fills kept with what is at src.
+func (e *Engine) parse(src string, c *candidate, kept *parsed) error {
+	*kept = parsed{names: c.names, file: c.src}
 	source, err := os.ReadFile(src)
 	if err != nil {
-		return &SourceError{Path: src, Err: err}
+		return err
 	}
-	c.looks = looking.Match(source)
-	t, err := gotemplate.New(filepath.Base(src)).Funcs(e.funcs(c.names)).Parse(string(source))
-	if err != nil {
-		return &SourceError{Path: src, Err: err}
-	}
-	var text bytes.Buffer
-	err = t.Execute(&text, nil)
-	c.text = text.Bytes()
+	kept.looks = looking.Match(source)
+	kept.template, err = gotemplate.New(filepath.Base(src)).Funcs(e.funcs(c.names)).Parse(string(source))
 	return err
 }
 
@@ -147,5 +172,10 @@ func touched(then fs.FileInfo, path string) bool {
 	if then == nil || err != nil {
 		return then != nil || err == nil
 	}
+	return changed(then, now)
+}
+
+// changed reports whether a file was replaced or written between the two.
+func changed(then, now fs.FileInfo) bool {
 	return !os.SameFile(then, now) || then.Size() != now.Size() || then.Mode() != now.Mode() || !then.ModTime().Equal(now.ModTime())
 }

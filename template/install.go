@@ -18,9 +18,9 @@ var errNoDest = errors.New("want the path of a file")
 
 // finish makes dest what c is: compare, check, replace, reload. With paced it runs
 // reload_cmd at most once per reloadPause, and returns how long to wait until the
-// next time that shall run it. Where no command is run, synced takes it on that
-// dest's folder is synced.
-func (e *Engine) finish(ctx context.Context, c *candidate, paced bool, synced func(folder string) error) (wait time.Duration, err error) {
+// next time that shall run it. Where no command is run, later is told that dest's
+// folder is to be synced.
+func (e *Engine) finish(ctx context.Context, c *candidate, paced bool, later func(*Resource)) (wait time.Duration, err error) {
 	if c.err != nil {
 		return 0, c.err
 	}
@@ -39,7 +39,7 @@ func (e *Engine) finish(ctx context.Context, c *candidate, paced bool, synced fu
 		e.Report(Event{What: InSync, Resource: r})
 		return 0, nil
 	case !same:
-		if err := e.replace(ctx, r, c.path, synced); err != nil {
+		if err := e.replace(ctx, r, c.path, later); err != nil {
 			return 0, err
 		}
 	}
@@ -150,7 +150,7 @@ func stateOf(path string) (state, error) {
 }
 
 // replace checks the stage file and makes it dest.
-func (e *Engine) replace(ctx context.Context, r *Resource, stage string, synced func(folder string) error) error {
+func (e *Engine) replace(ctx context.Context, r *Resource, stage string, later func(*Resource)) error {
 	e.Report(Event{What: OutOfSync, Resource: r})
 	if !e.SyncOnly && r.Check != "" {
 		if err := e.command(ctx, r, "check_cmd", r.Check, e.CheckTimeout, stage); err != nil {
@@ -171,9 +171,10 @@ func (e *Engine) replace(ctx context.Context, r *Resource, stage string, synced 
 		}
 	}
 	if e.runs(r) {
-		synced = syncFolder // before the command, who may tell others
+		return syncFolder(filepath.Dir(r.Dest)) // a command may tell others of it
 	}
-	return synced(filepath.Dir(r.Dest))
+	later(r)
+	return nil
 }
 
 // overwrite writes the stage file's text into dest, which is a mount and can't
@@ -201,17 +202,4 @@ func overwrite(dest, stage string) error {
 		_ = f.Chmod(info.Mode())
 	}
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// syncFolder makes a rename in the folder last. Some file systems can't.
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
-		return err
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package template
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,17 +26,26 @@ func (r *Resource) set(override string) set { return newSet(r.prefixes(override)
 
 // An index says which sets a key is in, by [backends.Under]: it looks the key and
 // each folder above it up, and so doesn't depend on how many sets there are.
-type index map[string][]string // prefix → names of sets
+type index struct {
+	names    []string            // of all sets
+	byPrefix map[string][]string // the names of those that have it
+}
 
-func (x index) add(s set) {
+func newIndex() index { return index{byPrefix: make(map[string][]string)} }
+
+func (x *index) add(s set) {
+	x.names = append(x.names, s.name)
 	for _, p := range s.prefixes {
 		p = strings.TrimRight(p, "/")
-		x[p] = append(x[p], s.name)
+		x.byPrefix[p] = append(x.byPrefix[p], s.name)
 	}
 }
 
+// prefixes are those of all sets.
+func (x *index) prefixes() []string { return slices.Sorted(maps.Keys(x.byPrefix)) }
+
 // of appends the names of the sets that key is in to names.
-func (x index) of(names []string, key string) []string {
+func (x *index) of(names []string, key string) []string {
 	names = x.at(names, key)
 	for i := len(key) - 1; i >= 0; i-- {
 		if key[i] == '/' {
@@ -48,8 +58,8 @@ func (x index) of(names []string, key string) []string {
 	return names
 }
 
-func (x index) at(names []string, prefix string) []string {
-	for _, name := range x[prefix] {
+func (x *index) at(names []string, prefix string) []string {
+	for _, name := range x.byPrefix[prefix] {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -57,24 +67,12 @@ func (x index) at(names []string, prefix string) []string {
 	return names
 }
 
-// prefixes are those of all sets.
-func (x index) prefixes() []string {
-	var all []string
-	for p := range x {
-		all = append(all, p)
-	}
-	slices.Sort(all)
-	return all
-}
-
-// split shares c out: what each set gets of it. Full is so for all of them.
-func (x index) split(c backends.Change) map[string]backends.Change {
+// split shares c out: what there is in it for each set. Full is for all of them.
+func (x *index) split(c backends.Change) map[string]backends.Change {
 	parts := make(map[string]backends.Change)
 	if c.Full {
-		for _, names := range x {
-			for _, name := range names {
-				parts[name] = backends.Change{}
-			}
+		for _, name := range x.names {
+			parts[name] = backends.Change{}
 		}
 	}
 	var names []string
@@ -111,13 +109,13 @@ type found struct {
 func (e *Engine) read(ctx context.Context, sets []set) map[string]found {
 	all := make(map[string]found, len(sets))
 	if s, ok := e.Store.(backends.Together); ok {
-		x := make(index)
+		x := newIndex()
 		for _, s := range sets {
 			x.add(s)
 		}
 		var c backends.Change
 		var err error
-		if len(x) > 0 { // of nothing there is nothing to ask
+		if len(x.byPrefix) > 0 { // of nothing there is nothing to ask
 			c, err = s.Read(ctx, x.prefixes())
 		}
 		if !errors.Is(err, backends.ErrDenied) {

@@ -12,14 +12,6 @@ import (
 // time. It bounds the stage files that a kill leaves.
 const window = 32
 
-// process brings v's resource up to the keys that are in v.
-func (e *Engine) process(ctx context.Context, v *view) (wait time.Duration, err error) {
-	c := e.prepare(v.resource, v.tree(), e.Report)
-	wait, err = e.finish(ctx, c, true, syncFolder)
-	e.book.passed(v.resource, err)
-	return wait, err
-}
-
 // processAll processes resources with the keys as they are now, and calls done
 // with how each went. It looks as if they were processed one after another: what
 // is done ahead, reading, rendering and writing stage files, nobody sees, and it
@@ -28,7 +20,7 @@ func (e *Engine) processAll(ctx context.Context, resources []*Resource, paced bo
 	_, together := e.Store.(backends.Together)
 	before := e.commands.Load()
 	var keys *reading
-	folders := make(map[string][]*Resource) // to be synced
+	renamed := make(unsynced)
 	for len(resources) > 0 && ctx.Err() == nil {
 		some := resources[:e.window(resources)]
 		switch {
@@ -37,17 +29,13 @@ func (e *Engine) processAll(ctx context.Context, resources []*Resource, paced bo
 		case keys == nil:
 			keys = e.reading(ctx, resources)
 		}
-		e.processSome(ctx, keys, some, paced, folders, done)
+		e.processSome(ctx, keys, some, paced, renamed, done)
 		resources = resources[len(some):]
 	}
-	for folder, some := range folders {
-		if err := syncFolder(folder); err != nil {
-			for _, r := range some {
-				e.book.passed(r, err)
-				done(r, 0, err)
-			}
-		}
-	}
+	renamed.sync(func(r *Resource, err error) {
+		e.book.passed(r, err)
+		done(r, 0, err)
+	})
 }
 
 // window is how many of resources are prepared together. After one with commands
@@ -71,9 +59,8 @@ func (e *Engine) runs(r *Resource) bool {
 	return !e.Noop && !e.SyncOnly && (r.Check != "" || r.Reload != "")
 }
 
-// processSome processes the resources of one window. It notes which folders are
-// to be synced.
-func (e *Engine) processSome(ctx context.Context, keys *reading, resources []*Resource, paced bool, folders map[string][]*Resource, done func(*Resource, time.Duration, error)) {
+// processSome processes the resources of one window.
+func (e *Engine) processSome(ctx context.Context, keys *reading, resources []*Resource, paced bool, renamed unsynced, done func(*Resource, time.Duration, error)) {
 	turns := make([]*turn, len(resources))
 	var wg sync.WaitGroup
 	for i, r := range resources {
@@ -86,7 +73,7 @@ func (e *Engine) processSome(ctx context.Context, keys *reading, resources []*Re
 			t.candidate = &candidate{resource: r, err: err}
 			continue
 		}
-		wg.Go(func() { t.candidate = e.prepare(r, names, t.tell) })
+		wg.Go(func() { t.candidate = e.prepare(r, names, new(parsed), t.tell) })
 	}
 	wg.Wait()
 	replaced := false
@@ -99,16 +86,13 @@ func (e *Engine) processSome(ctx context.Context, keys *reading, resources []*Re
 		if c := t.candidate; replaced && c.names != nil && c.stale(e.Confdir) {
 			c.discard()
 			t.events = t.events[:1] // that it was read
-			t.candidate = e.prepare(r, c.names, t.tell)
+			t.candidate = e.prepare(r, c.names, new(parsed), t.tell)
 		}
 		replaced = replaced || t.candidate.path != ""
 		for _, ev := range t.events {
 			e.Report(ev)
 		}
-		wait, err := e.finish(ctx, t.candidate, paced, func(folder string) error {
-			folders[folder] = append(folders[folder], r)
-			return nil
-		})
+		wait, err := e.finish(ctx, t.candidate, paced, renamed.add)
 		e.book.passed(r, err)
 		done(r, wait, err)
 	}

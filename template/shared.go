@@ -2,41 +2,54 @@ package template
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"muster/backends"
 )
 
-// A shared store lets all that watch the same prefixes share one watch of the
-// store behind it: a hundred resources over one tree read it once.
+// maxTogether is how many sets share one watch at most: the store answers for
+// each prefix of it before the watch begins.
+const maxTogether = 500
+
+// A shared store lets all that watch the same set of keys share one watch of the
+// store behind it, and where the store can, those of different sets too: a
+// hundred resources over one tree read it once, over a hundred trees there is
+// one stream.
 type shared struct {
 	backends.Store
 
-	mu      sync.Mutex
-	watches map[string]*watch // by prefixes
+	mu   sync.Mutex // guards all of the sets and sources
+	sets map[string]*watched
 }
 
 func share(s backends.Store) *shared {
-	return &shared{Store: s, watches: make(map[string]*watch)}
+	return &shared{Store: s, sets: make(map[string]*watched)}
 }
 
-// A watch is one watch of the store behind, and those who read it. Each of them
-// has a Feed, and so takes what it is given at once.
-type watch struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-
-	mu       sync.Mutex
+// A watched set is what is known of it, and those who read it. Each of them has
+// a Feed, and so takes what it is given at once.
+type watched struct {
+	set
+	source   *source
 	readers  map[*reader]bool
+	held     int  // how often hold names it
 	whole    bool // a Full Change was there
 	keys     map[string]backends.KV
 	revision int64
-	err      error // the last news, if it was one and nothing is known yet
-	ended    bool
+	err      error // the last news, if it was one
+}
+
+// A source is one watch of the store behind, for some sets.
+type source struct {
+	index  index
+	wanted int // how many of its sets are
+	cancel context.CancelFunc
+	done   chan struct{}
+	ended  bool
 }
 
 type reader struct {
@@ -49,14 +62,83 @@ type news struct {
 	err    error
 }
 
-// Watch yields what the store's own Watch of prefixes does; who comes later
-// gets all that is known first.
+// hold keeps sets watched until it is released, together where the store can.
+func (s *shared) hold(sets []set) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all, fresh []*watched
+	for _, set := range sets {
+		w := s.sets[set.name]
+		if w == nil {
+			w = s.add(set)
+			fresh = append(fresh, w)
+		}
+		w.held++
+		all = append(all, w)
+	}
+	most := 1
+	if _, ok := s.Store.(backends.Together); ok {
+		most = maxTogether
+	}
+	for some := range slices.Chunk(fresh, most) {
+		s.start(some)
+	}
+	return func() {
+		for _, w := range all {
+			s.drop(w, func() { w.held-- })
+		}
+	}
+}
+
+// add is called with mu held, and start soon after it.
+func (s *shared) add(set set) *watched {
+	w := &watched{set: set, readers: make(map[*reader]bool), keys: make(map[string]backends.KV)}
+	s.sets[set.name] = w
+	return w
+}
+
+// start starts one watch for all of sets. It is called with mu held.
+func (s *shared) start(sets []*watched) {
+	ctx, cancel := context.WithCancel(context.Background())
+	src := &source{index: newIndex(), wanted: len(sets), cancel: cancel, done: make(chan struct{})}
+	for _, w := range sets {
+		w.source = src
+		src.index.add(w.set)
+	}
+	watch := s.Store.Watch
+	if len(sets) > 1 {
+		watch = s.Store.(backends.Together).WatchTogether
+	}
+	go s.run(src, watch(ctx, src.index.prefixes()))
+}
+
+// drop lets go of w and, when nobody wants it any more, ends what nobody wants.
+func (s *shared) drop(w *watched, letGo func()) {
+	s.mu.Lock()
+	letGo()
+	src := w.source
+	end := false
+	if len(w.readers)+w.held == 0 && s.sets[w.name] == w {
+		delete(s.sets, w.name)
+		src.wanted--
+		end = src.wanted == 0
+	}
+	s.mu.Unlock()
+	if end {
+		src.cancel()
+		<-src.done
+	}
+}
+
+// Watch yields what the store's own Watch of prefixes does, but not that the
+// store is there while nothing changes; who comes later gets all that is known
+// first.
 func (s *shared) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
 		r := &reader{news: make(chan news), gone: make(chan struct{})}
-		leave, first := s.join(prefixes, r)
-		defer leave()
-		defer close(r.gone) // before leave, which waits for who is telling r something
+		w, first := s.join(newSet(prefixes), r)
+		defer s.drop(w, func() { delete(w.readers, r) })
+		defer close(r.gone) // before drop, which waits for who is telling r something
 		if first != nil && !yield(first.change, first.err) {
 			return
 		}
@@ -73,84 +155,103 @@ func (s *shared) Watch(ctx context.Context, prefixes []string) iter.Seq2[backend
 	}
 }
 
-// join adds r to the watch of prefixes, and returns what is known already.
-func (s *shared) join(prefixes []string, r *reader) (leave func(), first *news) {
-	prefixes = slices.Compact(slices.Sorted(slices.Values(prefixes)))
-	name := strings.Join(prefixes, "\x00")
+// join adds r to the readers of set, and returns what is known already.
+func (s *shared) join(set set, r *reader) (w *watched, first *news) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.watches[name]
-	if w == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		w = &watch{cancel: cancel, done: make(chan struct{}), readers: make(map[*reader]bool), keys: make(map[string]backends.KV)}
-		s.watches[name] = w
-		go w.run(ctx, s.Store, prefixes)
-	}
-	first = w.add(r)
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if w.remove(r) == 0 && s.watches[name] == w {
-			delete(s.watches, name)
-			w.cancel()
-			<-w.done
-		}
-	}, first
-}
-
-func (w *watch) add(r *reader) *news {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ended {
-		close(r.news)
-		return nil
+	if w = s.sets[set.name]; w == nil {
+		w = s.add(set)
+		s.start([]*watched{w})
 	}
 	w.readers[r] = true
 	switch {
-	case w.whole:
-		return &news{change: backends.Change{Revision: w.revision, Full: true, Put: slices.Collect(maps.Values(w.keys))}}
-	case w.err != nil:
-		return &news{err: w.err}
-	}
-	return nil
-}
-
-func (w *watch) remove(r *reader) (left int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.readers, r)
-	return len(w.readers)
-}
-
-func (w *watch) run(ctx context.Context, s backends.Store, prefixes []string) {
-	defer close(w.done)
-	for c, err := range s.Watch(ctx, prefixes) {
-		w.tell(news{c, err})
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	for r := range w.readers {
+	case w.source.ended:
 		close(r.news)
+	case w.whole:
+		first = &news{change: backends.Change{Revision: w.revision, Full: true, Put: slices.Collect(maps.Values(w.keys))}}
+	case w.err != nil:
+		first = &news{err: w.err}
+	}
+	return w, first
+}
+
+// run shares out what comes. Where the store refuses some of it, each set gets a
+// watch of its own.
+func (s *shared) run(src *source, changes iter.Seq2[backends.Change, error]) {
+	defer close(src.done)
+	defer s.ended(src)
+	for c, err := range changes {
+		if errors.Is(err, backends.ErrDenied) && s.part(src) {
+			return
+		}
+		s.tell(src, c, err)
 	}
 }
 
-func (w *watch) tell(n news) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.err = n.err
-	if n.err == nil {
-		w.apply(n.change)
-	}
-	for r := range w.readers {
-		select {
-		case r.news <- n:
-		case <-r.gone:
+func (s *shared) ended(src *source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src.cancel()
+	src.ended = true
+	for w := range s.of(src) {
+		for r := range w.readers {
+			close(r.news)
 		}
 	}
 }
 
-func (w *watch) apply(c backends.Change) {
+// of are the sets of src that are wanted. It is used with mu held.
+func (s *shared) of(src *source) iter.Seq[*watched] {
+	return func(yield func(*watched) bool) {
+		for _, name := range src.index.names {
+			if w := s.sets[name]; w != nil && w.source == src && !yield(w) {
+				return
+			}
+		}
+	}
+}
+
+// part gives each of several sets a watch of its own.
+func (s *shared) part(src *source) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(src.index.names) == 1 {
+		return false
+	}
+	for w := range s.of(src) {
+		s.start([]*watched{w})
+	}
+	return true
+}
+
+// tell tells each set what is new to it.
+func (s *shared) tell(src *source, c backends.Change, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var parts map[string]backends.Change
+	if err == nil {
+		parts = src.index.split(c)
+	}
+	for w := range s.of(src) {
+		part, isNew := parts[w.name]
+		if err == nil {
+			if !isNew && w.err == nil {
+				continue
+			}
+			part.Revision = c.Revision
+			w.apply(part)
+		}
+		w.err = err
+		for r := range w.readers {
+			select {
+			case r.news <- news{part, err}:
+			case <-r.gone:
+			}
+		}
+	}
+}
+
+func (w *watched) apply(c backends.Change) {
 	w.revision = c.Revision
 	if c.Full {
 		w.whole = true

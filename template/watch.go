@@ -25,9 +25,16 @@ func (e *Engine) Watch(ctx context.Context) error {
 	if err != nil || len(resources) == 0 {
 		return err
 	}
+	w := &watching{engine: e, store: share(e.Store), followers: make(map[string]*follower), release: func() {}}
+	w.syncer = newSyncer(func(r *Resource, err error) {
+		e.book.passed(r, err)
+		e.Report(Event{What: Failed, Resource: r, Err: err})
+	})
+	defer w.syncer.sync()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	w := &watching{engine: e, store: share(e.Store), followers: make(map[string]*follower)}
+	wg.Go(func() { w.syncer.run(ctx) })
+	defer func() { w.release() }()
 	for {
 		w.update(ctx, &wg, resources)
 		select {
@@ -44,7 +51,9 @@ func (e *Engine) Watch(ctx context.Context) error {
 // watching is one Watch: its followers, by the resource's file.
 type watching struct {
 	engine    *Engine
-	store     backends.Store
+	store     *shared
+	syncer    *syncer
+	release   func() // lets the store forget the keys of resources
 	followers map[string]*follower
 }
 
@@ -59,6 +68,13 @@ func (w *watching) update(ctx context.Context, wg *sync.WaitGroup, resources []*
 			delete(w.followers, file)
 		}
 	}
+	var sets []set
+	for _, r := range resources {
+		sets = append(sets, r.set(w.engine.Prefix))
+	}
+	release := w.store.hold(sets) // from now on, whoever of a file's two followers reads
+	w.release()
+	w.release = release
 	for _, r := range resources {
 		ctx, stop := context.WithCancel(ctx)
 		before, f := w.followers[r.File], newFollower(r, &w.engine.Config)
@@ -71,7 +87,7 @@ func (w *watching) update(ctx context.Context, wg *sync.WaitGroup, resources []*
 				before.stop()
 				<-before.done
 			}
-			w.engine.follow(ctx, f, w.store)
+			w.follow(ctx, f)
 		})
 	}
 }
@@ -79,13 +95,14 @@ func (w *watching) update(ctx context.Context, wg *sync.WaitGroup, resources []*
 // A follower keeps one resource in step: it knows the keys and when to process
 // it.
 type follower struct {
-	view  *view
-	quiet time.Duration
-	whole bool // a Full Change was there
-	since time.Time
-	due   time.Time // zero: nothing to do
-	owing bool      // the last process put its reload_cmd off
-	pause *backoff.ExponentialBackOff
+	view   *view
+	parsed parsed
+	quiet  time.Duration
+	whole  bool // a Full Change was there
+	since  time.Time
+	due    time.Time // zero: nothing to do
+	owing  bool      // the last process put its reload_cmd off
+	pause  *backoff.ExponentialBackOff
 
 	stop context.CancelFunc
 	done chan struct{} // closed when it has ended
@@ -100,10 +117,10 @@ func newFollower(r *Resource, c *Config) *follower {
 // follow processes f's resource for as long as ctx lasts. It renders what the
 // watch itself said, so there is no moment between reading and watching to miss
 // a change in.
-func (e *Engine) follow(ctx context.Context, f *follower, s backends.Store) {
-	r := f.view.resource
+func (w *watching) follow(ctx context.Context, f *follower) {
+	e, r := w.engine, f.view.resource
 	e.Report(Event{What: Reading, Resource: r, Text: r.prefix(e.Prefix)})
-	feed := backends.NewFeed(ctx, s, r.prefixes(e.Prefix)...)
+	feed := backends.NewFeed(ctx, w.store, r.prefixes(e.Prefix)...)
 	defer feed.Close()
 	var said, failed string // the store's and r's errors reported last, "" while there is none
 	for {
@@ -115,7 +132,7 @@ func (e *Engine) follow(ctx context.Context, f *follower, s backends.Store) {
 			}
 			return
 		case errors.Is(err, context.DeadlineExceeded):
-			wait, err := e.process(ctx, f.view)
+			wait, err := w.process(ctx, f)
 			switch {
 			case err == nil:
 				failed = ""
@@ -140,6 +157,15 @@ func (e *Engine) follow(ctx context.Context, f *follower, s backends.Store) {
 	}
 }
 
+// process brings f's resource up to the keys that are known.
+func (w *watching) process(ctx context.Context, f *follower) (wait time.Duration, err error) {
+	e, r := w.engine, f.view.resource
+	c := e.prepare(r, f.view.tree(), &f.parsed, e.Report)
+	wait, err = e.finish(ctx, c, true, w.syncer.add)
+	e.book.passed(r, err)
+	return wait, err
+}
+
 // next waits for the next Change, until the resource is due.
 func (f *follower) next(ctx context.Context, feed *backends.Feed) (backends.Change, error) {
 	if !f.due.IsZero() {
@@ -154,7 +180,10 @@ func (f *follower) next(ctx context.Context, feed *backends.Feed) (backends.Chan
 }
 
 // take applies c; the first keys are due at once, later ones when it is quiet.
-// What has to wait for another reason, a reload_cmd or a failure, waits no
+// That holds for the first change after a long time too: what belongs together is
+// often put key by key, and a file with a part of it would go to a reload_cmd that
+// is not run again for a second. Who puts in one transaction can do without
+// (Quiet < 0). What has to wait for another reason, a reload_cmd or a failure, waits no
 // longer for that.
 func (f *follower) take(c backends.Change) {
 	changed := f.view.apply(c)

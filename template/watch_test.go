@@ -419,8 +419,8 @@ func TestSharedWatch(t *testing.T) {
 	}
 	second.Close()
 	other.Close()
-	if len(sh.watches) != 0 {
-		t.Errorf("%d watches are left", len(sh.watches))
+	if len(sh.sets) != 0 {
+		t.Errorf("%d watches are left", len(sh.sets))
 	}
 	again := backends.NewFeed(ctx, sh, "/a")
 	if c := next(again); !c.Full || c.Put[0].Value != "2" {
