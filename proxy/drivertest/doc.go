@@ -62,7 +62,7 @@
 //     upstream, and Date.
 //
 // A case that names one of them itself means what it says; "Name: *" is any
-// value, and "!Name" says that the field is not there. No other field may be.
+// value, "Name: ?" is any or none, and "!Name" says that the field is not there. No other field may be.
 //
 // A body that arrives is what the head says: it is decoded where it is chunked,
 // and the lines are its data. The lines of one body may be spread over several
@@ -80,9 +80,13 @@
 //	C closed | broken       nothing more came, and the connection ended; with a reset
 //	C gone                  either of them
 //	C cut                   either of them, inside a message
+//	C unfinished            the same, and more of the body may come before
 //	C discard               whatever comes from here on does not matter
-//	C refused CODE [ERROR]  an answer made by the proxy, which says close and closes
-//	C answered CODE [ERROR] an answer made by the proxy, which keeps the connection
+//	C refused CODE [ERROR]  an answer made by the proxy, which says close and closes; CODE may
+//	                        be 400|501, ERROR is that of Proxy-Status
+//	C answered CODE [ERROR] an answer made by the proxy, which keeps the connection; "head"
+//	                        behind it says that it has no body
+//	C ok [On]               the origin (on connection n) answers 200 with "ok", and that comes
 //	C alive [On]            a marked request, sent now, is answered as itself (by
 //	                        connection n of the origin)
 //

@@ -19,9 +19,36 @@ type head struct {
 
 var (
 	requestLine = regexp.MustCompile(`^[!#$%&'*+.^_|~0-9A-Za-z` + "`" + `-]+ [!-~]+ HTTP/1\.1$`)
-	statusLine  = regexp.MustCompile(`^HTTP/1\.1 [1-9][0-9]{2} [\t -~\x80-\xff]*$`)
-	fieldLine   = regexp.MustCompile(`^([!#$%&'*+.^_|~0-9A-Za-z` + "`" + `-]+):(?: ?([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)| ?)$`)
+	statusLine  = regexp.MustCompile(`^HTTP/1\.1 [1-9][0-9]{2} `)
+	fieldName   = regexp.MustCompile(`^[!#$%&'*+.^_|~0-9A-Za-z` + "`" + `-]+$`)
 )
+
+// canonicalStart reports whether a start line is as it should be.
+func canonicalStart(line string, request bool) bool {
+	if request {
+		return requestLine.MatchString(line)
+	}
+	return statusLine.MatchString(line) && text(line)
+}
+
+// text reports whether s has no control bytes but tabs.
+func text(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// canonicalField takes a field line apart, and reports whether it is as it
+// should be: a token, a colon, at most one space, and a value without white
+// space around it.
+func canonicalField(line string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(line, ":")
+	value = strings.TrimPrefix(value, " ")
+	return strings.ToLower(name), value, ok && fieldName.MatchString(name) && text(value) && value == strings.Trim(value, " \t")
+}
 
 // single are fields that a canonical head has at most once.
 var single = []string{
@@ -31,23 +58,18 @@ var single = []string{
 
 // parseHead reads a head that ends with an empty line, and says what about it is
 // not canonical.
-func parseHead(text string, request bool) (head, error) {
-	lines := strings.Split(strings.TrimSuffix(text, "\r\n\r\n"), "\r\n")
+func parseHead(message string, request bool) (head, error) {
+	lines := strings.Split(strings.TrimSuffix(message, "\r\n\r\n"), "\r\n")
 	h := head{start: lines[0], fields: make(map[string][]string)}
-	first := statusLine
-	if request {
-		first = requestLine
-	}
-	if !first.MatchString(h.start) {
+	if !canonicalStart(h.start, request) {
 		return h, fmt.Errorf("start line %q is not canonical", h.start)
 	}
 	for _, line := range lines[1:] {
-		m := fieldLine.FindStringSubmatch(line)
-		if m == nil {
+		name, value, ok := canonicalField(line)
+		if !ok {
 			return h, fmt.Errorf("line %q is not canonical", line)
 		}
-		name := strings.ToLower(m[1])
-		h.fields[name] = append(h.fields[name], m[2])
+		h.fields[name] = append(h.fields[name], value)
 	}
 	for _, name := range single {
 		if lines := h.fields[name]; len(lines) > 1 {
@@ -108,6 +130,9 @@ func (h head) differs(got head) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.fields)) {
 		want, is := h.fields[name], got.fields[name]
+		if want[0] == "?" {
+			continue
+		}
 		if is == nil {
 			return fmt.Errorf("no %s, want %q (got %q %v)", name, want, got.start, got.fields)
 		}

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,14 +15,14 @@ func play(t testing.TB, start Start, s *script, mode string, patience time.Durat
 		return err
 	}
 	defer r.stop()
-	vars, free, err := addresses(r)
+	vars, free, err := addresses(r, s)
 	if err != nil {
 		return err
 	}
 	defer free()
 	addr, stop, err := start(t, s.config(vars))
 	if err != nil {
-		return fmt.Errorf("start: %w", err)
+		return fmt.Errorf("%s:1: start: %w", s.name, err)
 	}
 	r.addr = addr
 	err = r.play(s, vars)
@@ -37,7 +38,7 @@ func play(t testing.TB, start Start, s *script, mode string, patience time.Durat
 func (r *rig) play(s *script, vars map[string]string) error {
 	last := -1 // step with the origin
 	for i, st := range s.steps {
-		if st.who[0] == 'O' || st.verb == "alive" {
+		if st.who[0] == 'O' || st.verb == "alive" || st.verb == "ok" {
 			last = i
 		}
 	}
@@ -112,7 +113,7 @@ func (r *rig) step(st step) error {
 	case "reset":
 		return w.finish(w.reset)
 	case "pause":
-		w.pause()
+		r.edit(func() { w.paused = true })
 	case "resume":
 		r.edit(func() { w.paused = false })
 	case "end":
@@ -125,8 +126,12 @@ func (r *rig) step(st step) error {
 		r.edit(func() { w.discard, w.in = true, nil })
 	case "closed", "broken", "gone", "cut":
 		return w.expectOver(st.verb)
+	case "unfinished":
+		return w.unfinished()
 	case "refused", "answered":
 		return w.expectAnswer(st.verb == "refused", st.args)
+	case "ok":
+		return r.ok(w, strings.Join(st.args, ""))
 	case "alive":
 		return r.alive(w, strings.Join(st.args, ""))
 	}
@@ -176,7 +181,7 @@ func (w *wire) expectHead(text string) error {
 	if err := want.differs(got); err != nil {
 		return err
 	}
-	if id := got.fields["x-request-id"]; id != nil {
+	if id := got.fields["x-request-id"]; id != nil && want.fields["x-request-id"][0] == "*hex" {
 		return w.rig.sameID(w, id[0])
 	}
 	return nil
@@ -227,6 +232,20 @@ func (w *wire) expectOver(how string) error {
 		return fmt.Errorf("the message is complete, want it cut off")
 	}
 	return nil
+}
+
+// ok has the origin answer the request that came, and the client get that.
+func (r *rig) ok(w *wire, by string) error {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	origin, err := r.named(cmp.Or(by, "O"))
+	if err != nil {
+		return err
+	}
+	if origin.body != none {
+		return fmt.Errorf("%s has not got the whole request", origin.name)
+	}
+	origin.send(answer)
+	return w.expect(answer)
 }
 
 // alive sends a marked request, which must be answered as itself.

@@ -168,10 +168,18 @@ func (r *rig) named(name string) (*wire, error) {
 	return w, err
 }
 
-// leave closes the clients; the proxy has nothing to do any more.
+// leave closes the clients, and says to the proxy that nothing more comes from
+// the origin: it has nothing to do any more.
 func (r *rig) leave() {
 	for _, w := range r.clients {
 		w.close()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.origins {
+		if w != nil {
+			w.conn.CloseWrite()
+		}
 	}
 }
 

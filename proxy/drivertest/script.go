@@ -40,22 +40,18 @@ var (
 // verbs are the steps there are, and how many arguments they take at most.
 var verbs = map[string]int{
 	"fin": 0, "reset": 0, "close": 0, "pause": 0, "resume": 0, "end": 9, "nobody": 0, "tunnel": 0,
-	"closed": 0, "broken": 0, "gone": 0, "cut": 0, "discard": 0, "refused": 2, "answered": 3, "alive": 1,
+	"closed": 0, "broken": 0, "gone": 0, "cut": 0, "unfinished": 0, "discard": 0, "refused": 2, "answered": 3, "alive": 1, "ok": 1,
 }
 
-// load reads all cases below a folder, by name.
-func load(files fs.FS) (map[string][]script, error) {
-	all := make(map[string][]script)
+// load returns the text of every case below a folder, by name.
+func load(files fs.FS) (map[string]string, error) {
+	all := make(map[string]string)
 	err := fs.WalkDir(files, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		text, err := fs.ReadFile(files, p)
-		if err != nil {
-			return err
-		}
-		name := strings.TrimSuffix(p, path.Ext(p))
-		all[name], err = parse(name, string(text))
+		all[strings.TrimSuffix(p, path.Ext(p))] = string(text)
 		return err
 	})
 	return all, err
@@ -240,7 +236,7 @@ func (s *script) doubles() bool {
 	}
 	for _, st := range s.steps[1:last] {
 		switch st.who + st.verb {
-		case "C<", "O<", "O>", "Cend", "Oend", "Cnobody":
+		case "C<", "O<", "O>", "Cend", "Oend", "Cnobody", "Cok":
 		default:
 			return false
 		}

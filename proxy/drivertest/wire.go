@@ -296,6 +296,27 @@ func (w *wire) over() error {
 	return nil
 }
 
+// unfinished waits for the end of the connection, which must come before that of
+// the message. More of the body may come.
+func (w *wire) unfinished() error {
+	if err := w.rig.wait("the end of "+w.name, func() bool { return w.ended != nil }); err != nil {
+		return err
+	}
+	for {
+		if w.body == none {
+			return fmt.Errorf("%s: the message is complete, want it cut off", w.name)
+		}
+		if _, err := w.data(1); err == nil {
+			continue
+		}
+		if w.body == chunk && w.left == 0 && (bytes.HasPrefix(w.in, []byte("\r\n")) || bytes.Contains(w.in, []byte("\r\n\r\n"))) {
+			return fmt.Errorf("%s: the message ends with %q, want it cut off", w.name, short(w.in))
+		}
+		w.body, w.in = finished, nil
+		return nil
+	}
+}
+
 // clean reports whether the connection ended with FIN.
 func (w *wire) clean() bool { return errors.Is(w.ended, io.EOF) }
 
@@ -305,10 +326,4 @@ func short(b []byte) string {
 		return string(b[:300]) + "…"
 	}
 	return string(b)
-}
-
-// pause stops reading, with small buffers.
-func (w *wire) pause() {
-	w.conn.SetReadBuffer(4 << 10)
-	w.rig.edit(func() { w.paused = true })
 }
