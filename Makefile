@@ -1,6 +1,7 @@
 # make test     install what the tests need and pass them all (Debian, root)
 # make build    ./muster, for this machine
-# make chaos    break etcd and its connections by chance for 10 minutes (CHAOS_FOR, CHAOS_SEED)
+# make chaos    break etcd and its connections by chance for 10 minutes (CHAOS_FOR, CHAOS_SEED),
+#               and the faults that take too long for make test
 # make rootfs   the static binary and /confd for the image, see Dockerfile
 # make check    format, vet, staticcheck
 # make bench    what a request costs in the proxy and in its peers, side by side (docs/bench)
@@ -30,7 +31,8 @@ check:
 
 CHAOS_FOR ?= 10m
 chaos:
-	CHAOS_FOR=$(CHAOS_FOR) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -race -tags chaos -count=1 -timeout 2h -v -run TestChaos ./internal/faults
+	CHAOS_FOR=$(CHAOS_FOR) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -race -tags chaos -count=1 -timeout 2h -v \
+		-run '^Test(Chaos|AppHangs|MachineDies|QuorumLost|SidekickOfAnotherTime|EtcdWithoutSpace|HerdAfterAnOutage)$$' ./internal/faults
 
 fmt:
 	$(GO) tool gofumpt -w .

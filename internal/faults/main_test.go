@@ -323,11 +323,14 @@ func (h *history) wants(t *testing.T, key string, puts, deletes int) {
 
 func etcdURL(addrs ...string) string { return "etcd://" + strings.Join(addrs, ",") }
 
-func put(t *testing.T, s *etcdtest.Server, key, value string, opts ...clientv3.OpOption) {
+// put returns the revision of the put.
+func put(t *testing.T, s *etcdtest.Server, key, value string, opts ...clientv3.OpOption) int64 {
 	t.Helper()
-	if _, err := s.Client().Put(t.Context(), key, value, opts...); err != nil {
+	resp, err := s.Client().Put(t.Context(), key, value, opts...)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return resp.Header.Revision
 }
 
 func del(t *testing.T, s *etcdtest.Server, key string) {
