@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +14,21 @@ import (
 	"muster/internal/proctest"
 )
 
-// TestNobodyNotices runs "confd -onetime", as cron does, after each of 50
+// cronLine is the arguments of confd in README.md's line for cron.
+func cronLine(t *testing.T) []string {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, ok := strings.Cut(string(text), "* * * * * root confd ")
+	if !ok {
+		t.Fatal("README.md has no line for cron")
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	return strings.Fields(line)
+}
+
+// TestNobodyNotices runs "confd -onetime", as README.md has it for cron, after each of 50
 // changes: each makes a new file and reloads nginx, and every request is answered.
 func TestNobodyNotices(t *testing.T) {
 	nginx := proctest.Need(t, "nginx")
@@ -45,9 +60,11 @@ func TestNobodyNotices(t *testing.T) {
 	write("nginx.d/keep", "")
 
 	confd := proctest.Build(t, "muster/cmd/confd")
+	args := cronLine(t)
+	args[slices.Index(args, "127.0.0.1:2379")] = etcd.Addr()
 	once := func() string {
 		t.Helper()
-		cmd := exec.Command(confd, "-onetime", "-node", etcd.Addr(), "-confdir", dir, "-config-file", dir+"/none")
+		cmd := exec.Command(confd, append(slices.Clone(args), "-confdir", dir, "-config-file", dir+"/none")...)
 		cmd.Env = append(os.Environ(), "PORT="+port)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
