@@ -155,11 +155,12 @@ func (s *Store) Close() error { return nil }
 func (s *Store) roots(prefixes []string) []string {
 	var roots []string
 	for _, p := range prefixes {
-		root := s.chroot + strings.TrimRight(p, "/")
+		p = strings.TrimRight(p, "/")
+		root := s.chroot + p
 		if root == "" {
 			root = "/"
 		}
-		if strings.HasPrefix(root, "/") && isPath(root) { // nothing else can be a node
+		if (p == "" || p[0] == '/') && isPath(root) { // nothing else can be a node
 			roots = append(roots, root)
 		}
 	}
