@@ -6,5 +6,6 @@
 //
 // The codes in the tests' comments (A7, W4) number the faults: A is the
 // announcer's side, W the balancer's. Those that are about the store alone are
-// tested in backends/etcd and discovery. "make chaos" runs a long random mix.
+// tested in backends/etcd and discovery. README.md is the table of all of them, with
+// how each is shown to bite. "make chaos" runs a long random mix.
 package faults

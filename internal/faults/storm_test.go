@@ -121,33 +121,22 @@ func countedApp(t *testing.T, name string) *counted {
 	return c
 }
 
-// followNaively sends a request to the endpoint at key each time it is put, over
-// connections that end when it is deleted, as a balancer does that makes its
-// pools anew from each event; for n puts.
-func followNaively(t *testing.T, s *etcdtest.Server, key string, n int) {
+// followNaively sends a request to addr after each of the first n events of key,
+// over a connection of its own: as a balancer does that makes all pools of a
+// service anew when one of its endpoints changes.
+func followNaively(t *testing.T, s *etcdtest.Server, key, addr string, n int) {
 	t.Helper()
-	var transport *http.Transport
-	end := func() {
-		if transport != nil {
-			transport.CloseIdleConnections()
-			transport = nil
-		}
-	}
-	defer end()
 	for r := range s.Client().Watch(t.Context(), key, clientv3.WithRev(1)) {
-		for _, e := range r.Events {
-			if e.Type == clientv3.EventTypeDelete {
-				end()
-				continue
-			}
-			transport = new(http.Transport)
+		for range r.Events {
+			transport := new(http.Transport)
 			client := http.Client{Transport: transport, Timeout: proctest.Patience}
-			resp, err := client.Get("http://" + string(e.Kv.Value))
+			resp, err := client.Get("http://" + addr)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			resp.Body.Close()
+			transport.CloseIdleConnections()
 			if n--; n == 0 {
 				return
 			}
@@ -156,42 +145,40 @@ func followNaively(t *testing.T, s *etcdtest.Server, key string, n int) {
 }
 
 // An endpoint goes and comes again and again (W19), as when its app is restarted:
-// no request fails, and connections outlive it, where who believes each event
-// makes them anew every time.
+// no request fails, and the other one keeps its connections, where who makes the
+// service anew from each event makes them anew, too.
 func TestDeleteAndPutPairs(t *testing.T) {
 	t.Parallel()
 	const pairs = 100
 	s := etcdtest.Start(t)
-	ours, other := countedApp(t, "A"), countedApp(t, "N")
-	_, addrB := app(t, "B")
-	put(t, s, "/services/web/a", ours.addr)
-	put(t, s, "/services/web/b", addrB)
+	_, addrA := app(t, "A")
+	stays, naive := countedApp(t, "B"), countedApp(t, "N")
+	put(t, s, "/services/web/a", addrA)
+	put(t, s, "/services/web/b", stays.addr)
 	b := balance(t, etcdURL(s.Addr()))
 	b.serves(t, "A")
 	b.serves(t, "B")
 	plain := watchPlainly(t, s, "/services/web/")
 	l := startLoad(t, "http://"+b.addr+"/")
 	l.waitFor(t, 10, "A", "B")
-	before := ours.conns.Load()
+	before := stays.conns.Load()
 	for range pairs {
 		del(t, s, "/services/web/a")
-		put(t, s, "/services/web/a", ours.addr)
-		put(t, s, theirs, other.addr)
-		del(t, s, theirs)
+		put(t, s, "/services/web/a", addrA)
 	}
 	l.waitFor(t, 50, "A", "B")
 	l.faultless(t)
+	made := stays.conns.Load() - before
 	if got := b.endpoints(t, "web"); len(got) != 2 {
 		t.Errorf("endpoints: %v, want a and b", got)
 	}
-	followNaively(t, s, theirs, pairs)
-	made, naive := ours.conns.Load()-before, other.conns.Load()
-	if made > pairs/2 {
-		t.Errorf("the balancer made %d connections in %d pairs, want it to keep what it has", made, pairs)
-	}
-	if naive < pairs {
-		t.Errorf("the fault does not bite: who believes each event made %d connections in %d pairs", naive, pairs)
-	}
 	proctest.Eventually(t, "the plain Watch has lost it every time", func() bool { return plain.wasDeleted("/services/web/a") == pairs })
-	t.Logf("%d pairs: the balancer made %d connections, who believes each event %d", pairs, made, naive)
+	followNaively(t, s, "/services/web/a", naive.addr, 2*pairs)
+	if made >= pairs {
+		t.Errorf("the balancer made %d connections to the one that stays in %d pairs, want it to keep what it has", made, pairs)
+	}
+	if n := naive.conns.Load(); n < 2*pairs {
+		t.Errorf("the fault does not bite: who makes the service anew made %d connections in %d events", n, 2*pairs)
+	}
+	t.Logf("%d pairs: the balancer made %d connections to the one that stays, who makes the service anew %d", pairs, made, naive.conns.Load())
 }

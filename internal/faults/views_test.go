@@ -122,6 +122,7 @@ func TestSlowReaderCostsBoundedMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
+	client := s.Client()
 	storm := func(name string) {
 		var writers sync.WaitGroup
 		for w := range 10 {
@@ -129,7 +130,7 @@ func TestSlowReaderCostsBoundedMemory(t *testing.T) {
 				for round := range rounds {
 					for i := w; i < keys; i += 10 {
 						value := fmt.Sprint(name, round, strings.Repeat("x", size))
-						if _, err := s.Client().Put(t.Context(), fmt.Sprintf("/%s/%d", name, i), value); err != nil {
+						if _, err := client.Put(t.Context(), fmt.Sprintf("/%s/%d", name, i), value); err != nil {
 							t.Error(err)
 							return
 						}
