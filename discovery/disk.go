@@ -1,106 +1,27 @@
 package discovery
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/gob"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"time"
 
-	"muster/backends"
 	"muster/catalog"
 )
 
 // When the newest snapshot is written: after diskQuiet without another one, or
-// diskLate after the first that is not written, and at most every diskEvery.
+// diskLate after the first that is not written, and at most every diskEvery. A
+// large one is written more seldom: writing takes no more than a hundredth of the
+// time.
 const (
 	diskQuiet = time.Second
 	diskLate  = 10 * time.Second
 	diskEvery = 5 * time.Second
+	diskShare = 100
 )
-
-// A diskRecord is what a file holds behind its head, as gob; then come its Keys
-// of [backends.KV], each by itself, so that neither who writes nor who reads
-// holds the whole twice.
-type diskRecord struct {
-	Origin, Prefix string
-	At             time.Time // the store proved it then
-	Revision       int64
-	Keys           int
-}
-
-// diskHead begins a file; the SHA-256 of all before it ends it.
-const diskHead = "muster snapshot 2\n"
-
-// encode writes a whole file of the record and the keys of s.
-func (r diskRecord) encode(to io.Writer, s *catalog.Snapshot) error {
-	for range keysOf(s) {
-		r.Keys++
-	}
-	sum := sha256.New()
-	w := bufio.NewWriterSize(io.MultiWriter(to, sum), 64<<10)
-	_, _ = w.WriteString(diskHead) // what fails, fails in Flush
-	enc := gob.NewEncoder(w)
-	err := enc.Encode(r)
-	for kv := range keysOf(s) {
-		if err != nil {
-			return err
-		}
-		err = enc.Encode(kv)
-	}
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		_, err = to.Write(sum.Sum(nil))
-	}
-	return err
-}
-
-// keysOf are the keys that s was made of.
-func keysOf(s *catalog.Snapshot) iter.Seq[backends.KV] {
-	return func(yield func(backends.KV) bool) {
-		for e := range s.Entries() {
-			if e.Plain.Key != "" && !yield(e.Plain) || e.Meta.Key != "" && !yield(e.Meta) {
-				return
-			}
-		}
-	}
-}
-
-func decodeDisk(text []byte) (r diskRecord, kvs []backends.KV, err error) {
-	body, ok := bytes.CutPrefix(text, []byte(diskHead))
-	if !ok || len(body) < sha256.Size {
-		return r, nil, errors.New("not a snapshot, or cut off")
-	}
-	body = body[:len(body)-sha256.Size]
-	all := text[:len(text)-sha256.Size]
-	if sha256.Sum256(all) != [sha256.Size]byte(text[len(all):]) {
-		return r, nil, errors.New("damaged: the checksum does not match")
-	}
-	dec := gob.NewDecoder(bytes.NewReader(body))
-	if err := dec.Decode(&r); err != nil {
-		return r, nil, err
-	}
-	if r.Keys < 0 || r.Keys > len(body) {
-		return r, nil, fmt.Errorf("%d keys in %d bytes", r.Keys, len(body))
-	}
-	kvs = make([]backends.KV, r.Keys)
-	for i := range kvs {
-		if err := dec.Decode(&kvs[i]); err != nil {
-			return r, nil, err
-		}
-	}
-	return r, kvs, nil
-}
 
 // load makes what the disk has the snapshot to begin with. A file that can't be
 // used is one warning, and the one before it is tried.
@@ -109,23 +30,14 @@ func (w *Watcher) load() {
 		return
 	}
 	for _, path := range []string{w.cfg.Disk, w.cfg.Disk + ".1"} {
-		text, err := os.ReadFile(path)
+		r, s, err := w.read(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
-		}
-		var r diskRecord
-		var kvs []backends.KV
-		if err == nil {
-			r, kvs, err = decodeDisk(text)
-		}
-		if err == nil && (r.Origin != w.cfg.Origin || r.Prefix != w.cfg.Prefix) {
-			err = fmt.Errorf("it is of %s at %s: want %s at %s", r.Prefix, r.Origin, w.cfg.Prefix, w.cfg.Origin)
 		}
 		if err != nil {
 			w.cfg.Log.Warn("snapshot on the disk is not used", "file", path, "err", err)
 			continue
 		}
-		s := w.Snapshot().Apply(backends.Change{Revision: r.Revision, Full: true, Put: kvs})
 		w.cfg.Log.Info("beginning with the snapshot on the disk", "file", path, "services", count(s),
 			"revision", r.Revision, "age", time.Since(r.At).Round(time.Second))
 		w.mu.Lock()
@@ -134,6 +46,15 @@ func (w *Watcher) load() {
 		w.publish(s)
 		return
 	}
+}
+
+func (w *Watcher) read(path string) (r diskRecord, s *catalog.Snapshot, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return r, nil, err
+	}
+	defer f.Close()
+	return decodeDisk(f, w.cfg.Origin, w.cfg.Prefix, w.Snapshot())
 }
 
 // keepOnDisk writes the snapshots of the store, not each of them, until ctx
@@ -178,9 +99,11 @@ type disk struct {
 }
 
 func (d *disk) write(s *catalog.Snapshot) {
-	d.next = time.Now().Add(diskEvery)
+	began := time.Now()
 	r := diskRecord{Origin: d.cfg.Origin, Prefix: d.cfg.Prefix, At: d.Status().Proof, Revision: s.Revision}
 	err := replace(d.cfg.Disk, func(w io.Writer) error { return r.encode(w, s) })
+	now := time.Now()
+	d.next = now.Add(max(diskEvery, diskShare*now.Sub(began)))
 	switch {
 	case err != nil && !d.bad:
 		d.cfg.Log.Warn("snapshot can't be kept on the disk: a restart will need the store", "file", d.cfg.Disk, "err", err)

@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -125,21 +124,4 @@ func TestHoldsSurviveEveryChange(t *testing.T) {
 	if next = next.Apply(c); len(next.Service("web").Endpoints) != 0 || len(g.held) != 0 {
 		t.Errorf("off: %d endpoints, %d held; want none", len(next.Service("web").Endpoints), len(g.held))
 	}
-}
-
-func FuzzDecodeDisk(f *testing.F) {
-	var buf bytes.Buffer
-	s := catalog.New("/services").Apply(backends.Change{Full: true, Put: []backends.KV{{Key: "/services/web/a", Value: "h:1", Lease: 3}}})
-	if err := (diskRecord{Origin: "etcd://h", Prefix: "/services", Revision: 7}).encode(&buf, s); err != nil {
-		f.Fatal(err)
-	}
-	text := buf.Bytes()
-	f.Add(text)
-	f.Add(text[:len(text)-1])
-	f.Add([]byte(diskHead))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if r, kvs, err := decodeDisk(text); err == nil && len(kvs) != r.Keys {
-			t.Errorf("got %+v and %d keys", r, len(kvs))
-		}
-	})
 }

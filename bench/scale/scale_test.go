@@ -9,8 +9,13 @@
 package scale
 
 import (
+	"context"
 	"fmt"
+	"iter"
+	"log/slog"
+	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +25,7 @@ import (
 	"muster/backends"
 	"muster/catalog"
 	"muster/config"
+	"muster/discovery"
 	"muster/proxy"
 )
 
@@ -164,6 +170,51 @@ func BenchmarkListedAgain(b *testing.B) {
 	defer cpu(b)()
 	for b.Loop() {
 		f.take(c)
+	}
+}
+
+// A list is a store that tells all keys, or is away, and then is silent.
+type list struct{ full *backends.Change }
+
+func (l list) Watch(ctx context.Context, _ []string) iter.Seq2[backends.Change, error] {
+	return func(yield func(backends.Change, error) bool) {
+		if l.full != nil && !yield(*l.full, nil) {
+			return
+		}
+		<-ctx.Done()
+	}
+}
+
+func (list) Close() error { return nil }
+
+// follow runs a watcher of s with a file on the disk until it knows something.
+func follow(b *testing.B, s backends.Store, file string) *catalog.Snapshot {
+	w := discovery.New(discovery.Config{Store: s, Disk: file, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(b.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = w.Run(ctx) })
+	known, err := w.Next(ctx, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cancel()
+	wg.Wait()
+	return known
+}
+
+// BenchmarkFromDisk is a start while the store is away.
+func BenchmarkFromDisk(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "snapshot")
+	c := full(services, endpoints)
+	follow(b, list{&c}, file) // writes it when it ends
+	c = backends.Change{}
+	runtime.GC()
+	defer cpu(b)()
+	for b.Loop() {
+		f := newFleet()
+		f.snapshot = follow(b, list{}, file)
+		plan, _ := f.planner.Plan(nil, config.Flags{Loaded: true}, f.snapshot)
+		f.proxy.Update(plan)
 	}
 }
 
