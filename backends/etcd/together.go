@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -66,9 +67,59 @@ func (m *member) read(ctx context.Context, all []span) (backends.Change, error) 
 func (s *Store) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
 		w := &watch{store: s, prefixes: prefixes, yield: yield, every: askEvery, exact: true}
-		w.place.spans = spans(prefixes, false)
+		w.place.spans = s.wide(ctx, spans(prefixes, false))
 		w.run(ctx)
 	}
+}
+
+// siblings is how many keys that nobody wants may lie in a range that is wider than
+// needed.
+const siblings = 100
+
+// wide makes one range, ["P", "P0"), of the two of a prefix, the key P and
+// ["P/", "P0"), where only few keys lie between them: what comes of one range needs
+// not wait until etcd has said how far the other is. Those that can't be asked
+// for stay two.
+func (s *Store) wide(ctx context.Context, all []span) []span {
+	few := s.fewSiblings(ctx, all)
+	var list []span
+	for _, o := range all {
+		switch {
+		case !few[o.group]:
+			list = append(list, o)
+		case o.to == "": // and not what is below: it is in this one
+			list = append(list, span{from: o.from, to: o.from + "0", only: []string{o.from}, group: o.group})
+		}
+	}
+	return list
+}
+
+// fewSiblings asks which groups have few keys between the key P and "P/".
+func (s *Store) fewSiblings(ctx context.Context, all []span) map[int]bool {
+	few := make(map[int]bool)
+	keys := slices.DeleteFunc(slices.Clone(all), func(o span) bool { return o.to != "" || o.only != nil })
+	for some := range slices.Chunk(keys, maxOps) {
+		txn := &etcdserverpb.TxnRequest{}
+		for _, o := range some {
+			txn.Success = append(txn.Success, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestRange{
+				RequestRange: &etcdserverpb.RangeRequest{Key: []byte(o.from + "\x00"), RangeEnd: []byte(o.from + "/"), CountOnly: true},
+			}})
+		}
+		err := s.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+			resp, err := etcdserverpb.NewKVClient(conn).Txn(ctx, txn)
+			if err != nil {
+				return err
+			}
+			for i, o := range some {
+				few[o.group] = resp.Responses[i].GetResponseRange().Count <= siblings
+			}
+			return nil
+		})
+		if err != nil {
+			break
+		}
+	}
+	return few
 }
 
 // Is says which errors are [backends.ErrDenied].

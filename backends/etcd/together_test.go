@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"muster/backends"
 	"muster/internal/etcdtest"
@@ -102,4 +107,90 @@ func TestTogetherIsAllOrNothing(t *testing.T) {
 		}
 		break
 	}
+}
+
+// A prefix is one watch of etcd's where few keys lie beside it, and two otherwise.
+// Either way what one transaction writes to the key and below it is one Change,
+// and what is beside it comes to nobody.
+func TestTogetherWatchesOnePrefixOnce(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name              string
+		siblings, watches int
+	}{{"few", 2, 2}, {"many", 200, 4}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := etcdtest.Start(t)
+			for i := range test.siblings {
+				put(t, s, fmt.Sprintf("/a-%d", i), "sibling")
+				put(t, s, fmt.Sprintf("/b.%d", i), "sibling")
+			}
+			put(t, s, "/a", "1")
+			put(t, s, "/a/x", "1")
+			ctx, cancel := context.WithCancel(within(t))
+			defer cancel()
+			var got []string
+			started := false
+			for c, err := range open(t, "etcd://"+s.Addr(), nil).WatchTogether(ctx, []string{"/a", "/b"}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				var keys []string
+				for _, kv := range c.Put {
+					keys = append(keys, kv.Key+"="+kv.Value)
+				}
+				if slices.Sort(keys); len(keys) > 0 {
+					got = append(got, strings.Join(keys, " "))
+				}
+				if c.Full {
+					continue
+				}
+				if !started { // the stream is there
+					started = true
+					if n := watchers(t, s); n != test.watches {
+						t.Errorf("etcd has %d watches, want %d", n, test.watches)
+					}
+					_, err := s.Client().Txn(ctx).Then(
+						clientv3.OpPut("/a", "2"), clientv3.OpPut("/a/x", "2"), clientv3.OpPut("/a-0", "2"),
+					).Commit()
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if len(keys) > 0 && len(got) == 2 { // the transaction
+					put(t, s, "/b.1", "2")
+					put(t, s, "/b/end", "2")
+				}
+				if len(got) == 3 {
+					break
+				}
+			}
+			want := []string{"/a/x=1 /a=1", "/a/x=2 /a=2", "/b/end=2"}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// watchers is how many watches etcd has, by its own count.
+func watchers(t *testing.T, s *etcdtest.Server) int {
+	t.Helper()
+	resp, err := http.Get("http://" + s.Addr() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\netcd_debugging_mvcc_watcher_total ")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatalf("etcd says nothing of its watches: %v", err)
+	}
+	return n
 }
