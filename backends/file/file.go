@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"muster/backends"
 )
@@ -24,7 +25,9 @@ import (
 type Config struct {
 	// Paths are files, and folders that are walked down in the byte order of
 	// names. A later file overrides an earlier one key by key. A link to a
-	// file is followed, a link to a folder only with a slash behind it.
+	// file is followed, a link to a folder only with a slash behind it. In
+	// folders names that begin with ".." are left out: behind them Kubernetes
+	// keeps the versions of a volume, and its links lead to the one that holds.
 	Paths []string
 
 	// Filter is a pattern as of path/filepath.Match for the base names of files
@@ -92,7 +95,7 @@ func (s *Store) Close() error { return nil }
 func (s *Store) read(prefixes []string) ([]backends.KV, error) {
 	values := make(map[string]string)
 	err := s.files(func(path string) error {
-		text, err := os.ReadFile(path)
+		text, err := readSettled(path)
 		if err != nil {
 			return err
 		}
@@ -115,20 +118,25 @@ func (s *Store) read(prefixes []string) ([]backends.KV, error) {
 
 // files calls use for each file, in the order in which they override.
 func (s *Store) files(use func(path string) error) error {
-	for _, path := range s.Paths {
-		info, err := os.Stat(path)
+	for _, root := range s.Paths {
+		info, err := os.Stat(root)
 		if err != nil {
 			return err
 		}
 		if !info.IsDir() {
-			if err := use(path); err != nil {
+			if err := use(root); err != nil {
 				return err
 			}
 			continue
 		}
-		err = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
+		err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
 				return err
+			case strings.HasPrefix(entry.Name(), "..") && path != root && entry.IsDir():
+				return filepath.SkipDir
+			case strings.HasPrefix(entry.Name(), "..") && path != root, entry.IsDir():
+				return nil
 			}
 			if ok, err := filepath.Match(s.Filter, entry.Name()); !ok {
 				return err
@@ -144,4 +152,26 @@ func (s *Store) files(use func(path string) error) error {
 		}
 	}
 	return nil
+}
+
+// readSettled reads a file once it was left alone for a moment: one that is being
+// written in place would be read half, or empty. It doesn't wait for ever.
+func readSettled(path string) (text []byte, err error) {
+	for range 10 {
+		before, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if age := time.Since(before.ModTime()); age < 0 || age >= quiet {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			if after, err := os.Stat(path); err == nil && after.ModTime().Equal(before.ModTime()) && after.Size() == before.Size() {
+				return text, nil
+			}
+		}
+		time.Sleep(quiet)
+	}
+	return os.ReadFile(path)
 }

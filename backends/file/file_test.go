@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -158,18 +159,21 @@ func TestBrokenFileKeepsWhatWasThere(t *testing.T) {
 	r.until("/a=1 /b=2")
 }
 
+// kubernetes puts a new version into a volume as the kubelet does: a folder of
+// links through ..data, which is swapped.
+func kubernetes(t *testing.T, dir, version, text string) {
+	t.Helper()
+	write(t, filepath.Join(dir, version, "data.yaml"), text)
+	if err := os.Symlink(version, filepath.Join(dir, "..tmp")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The store reads once a second in any case; these changes must wake it.
 func TestChangesWake(t *testing.T) {
-	// Kubernetes mounts a folder of links through ..data and swaps that link.
-	kubernetes := func(t *testing.T, dir, version, text string) {
-		write(t, filepath.Join(dir, version, "data.yaml"), text)
-		if err := os.Symlink(version, filepath.Join(dir, "..tmp")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, c := range []struct {
 		name   string
 		path   string // below the test's folder, what the store is given
@@ -226,6 +230,124 @@ func TestChangesWake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A mounted volume holds its new version beside the old one before it swaps, and
+// the old one for a while after. Only the one behind the links counts, and it
+// changes at one moment.
+func TestVolumeOfKubernetes(t *testing.T) {
+	dir := t.TempDir()
+	kubernetes(t, dir, "..2026_01", "old: 1\nboth: 1\n")
+	if err := os.Symlink("..data/data.yaml", filepath.Join(dir, "data.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	s := New(Config{Paths: []string{dir}, Filter: "*"})
+	r := follow(t, s, "/")
+	r.until("/both=1 /old=1")
+	write(t, filepath.Join(dir, "..2026_02", "early.yaml"), "early: 1\n") // not swapped in yet
+	for range 3 {
+		if c, err := r.feed.Next(r.ctx); err != nil || len(c.Put)+len(c.Deleted) > 0 {
+			t.Fatalf("before the swap: got %+v, %v, want nothing", c, err)
+		}
+	}
+	kubernetes(t, dir, "..2026_02", "new: 2\nboth: 2\n")
+	for {
+		c, err := r.feed.Next(r.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Put)+len(c.Deleted) == 0 {
+			continue
+		}
+		if got := fmt.Sprint(c.Put, c.Deleted); got != "[{/both 2 0 0 0} {/new 2 0 0 0}] [/old]" {
+			t.Errorf("the swap: got %s, want both and new put and old deleted, at once", got)
+		}
+		break
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "..2026_01")); err != nil {
+		t.Fatal(err)
+	}
+	kubernetes(t, dir, "..2026_03", "new: 3\n")
+	for keys := ""; keys != "[{/new 3 0 0 0}] [/both]"; { // and no error on the way
+		c, err := r.feed.Next(r.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = fmt.Sprint(c.Put, c.Deleted)
+	}
+}
+
+// A file that was just written may still be written: it is read when it was left
+// alone for a moment, so that it is not read half.
+func TestReadsWhatIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data.yaml")
+	for i := range 10 {
+		write(t, path, fmt.Sprint("a: ", i))
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readSettled(path)
+		if age := time.Since(info.ModTime()); err != nil || string(got) != fmt.Sprint("a: ", i) || age < quiet {
+			t.Errorf("got %q, %v, %v after it was written, want it after %v", got, err, age, quiet)
+		}
+	}
+	// A clock that is wrong does not keep it from being read.
+	future := time.Now().Add(time.Hour)
+	if err := os.Chtimes(path, future, future); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readSettled(path); err != nil || string(got) != "a: 9" {
+		t.Errorf("got %q, %v of a file from the future", got, err)
+	}
+}
+
+// Goroutines, open files and memory stay as they are over 1,000 changes: the
+// original leaks a goroutine at each.
+func TestNothingGrows(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "data.yaml")
+	write(t, path, "a: first\n")
+	r := follow(t, New(Config{Paths: []string{dir}, Filter: "*.yaml"}), "/")
+	r.until("/a=first")
+	round := func(n int) {
+		for i := range n {
+			replace(t, path, fmt.Sprintf("a: %d\n", i))
+			write(t, filepath.Join(dir, "sub", "b.yaml"), fmt.Sprintf("b: %d\n", i))
+		}
+		r.until(fmt.Sprintf("/a=%d /b=%d", n-1, n-1))
+	}
+	round(10)
+	heap, goroutines, files := memory(), runtime.NumGoroutine(), openFiles(t)
+	for range 10 {
+		round(100)
+	}
+	if got := runtime.NumGoroutine(); got > goroutines {
+		t.Errorf("got %d goroutines, want %d as before", got, goroutines)
+	}
+	if got := openFiles(t); got > files {
+		t.Errorf("got %d open files, want %d as before", got, files)
+	}
+	if grown := memory() - heap; grown > 1<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+}
+
+func memory() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// openFiles is zero where the system does not list them.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return len(names)
 }
 
 func TestNewFolderIsWatchedToo(t *testing.T) {

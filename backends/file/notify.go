@@ -78,10 +78,14 @@ func (s *Store) follow(w *fsnotify.Watcher) {
 	}
 	for _, path := range s.Paths {
 		add(filepath.Dir(filepath.Clean(path)))
-		_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				add(path)
+		_ = filepath.WalkDir(path, func(at string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil || !entry.IsDir():
+				return nil
+			case strings.HasPrefix(entry.Name(), "..") && at != path:
+				return filepath.SkipDir
 			}
+			add(at)
 			return nil
 		})
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
