@@ -21,38 +21,44 @@ type edit struct {
 	plain, meta *backends.KV
 }
 
-// edits are what a Change does to one service: in the order of the Change at
-// first, then each ID once, in order.
-type edits struct{ plain, meta []edit }
+// edits are what a Change does to one service, in its order: to the values, and
+// to the metadata.
+type edits struct{ plain, meta []keyEdit }
 
-// merged returns the edits by ID. The two halves are sorted, mostly: a store
-// tells keys in order.
+// A keyEdit is an edit of one key.
+type keyEdit struct {
+	id string
+	kv *backends.KV
+}
+
+// merged returns the edits by ID, each once. The two halves are sorted, mostly: a
+// store tells keys in order.
 func (e *edits) merged() []edit {
 	if e == nil {
 		return nil
 	}
 	all := make([]edit, 0, max(len(e.plain), len(e.meta)))
+	at := func(id string) *edit {
+		if last := len(all) - 1; last < 0 || all[last].id != id {
+			all = append(all, edit{id: id})
+		}
+		return &all[len(all)-1]
+	}
 	plain, meta := sorted(e.plain), sorted(e.meta)
 	for len(plain) > 0 || len(meta) > 0 {
-		var next edit
 		if len(meta) == 0 || len(plain) > 0 && plain[0].id <= meta[0].id {
-			next, plain = plain[0], plain[1:]
+			at(plain[0].id).plain = plain[0].kv
+			plain = plain[1:]
 		} else {
-			next, meta = meta[0], meta[1:]
-		}
-		if last := len(all) - 1; last < 0 || all[last].id != next.id {
-			all = append(all, next)
-		} else if next.plain != nil {
-			all[last].plain = next.plain
-		} else {
-			all[last].meta = next.meta
+			at(meta[0].id).meta = meta[0].kv
+			meta = meta[1:]
 		}
 	}
 	return all
 }
 
-func sorted(some []edit) []edit {
-	byID := func(a, b edit) int { return strings.Compare(a.id, b.id) }
+func sorted(some []keyEdit) []keyEdit {
+	byID := func(a, b keyEdit) int { return strings.Compare(a.id, b.id) }
 	if !slices.IsSortedFunc(some, byID) {
 		slices.SortStableFunc(some, byID)
 	}

@@ -177,15 +177,20 @@ func (s *Snapshot) edits(c backends.Change) map[string]*edits {
 		}
 		if of == nil || name != last {
 			last = name
+			before := of
 			if of = byName[name]; of == nil {
 				of = new(edits)
 				byName[name] = of
 			}
+			if before != nil { // it may be as large
+				of.plain = slices.Grow(of.plain, len(before.plain))
+				of.meta = slices.Grow(of.meta, len(before.meta))
+			}
 		}
 		if meta {
-			of.meta = append(of.meta, edit{id: id, meta: kv})
+			of.meta = append(of.meta, keyEdit{id, kv})
 		} else {
-			of.plain = append(of.plain, edit{id: id, plain: kv})
+			of.plain = append(of.plain, keyEdit{id, kv})
 		}
 	}
 	for i := range c.Put {

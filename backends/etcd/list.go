@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -25,6 +26,30 @@ func fromEtcd(kv *mvccpb.KeyValue) backends.KV {
 		Key: string(kv.Key), Value: string(kv.Value),
 		Created: kv.CreateRevision, Modified: kv.ModRevision, Lease: kv.Lease,
 	}
+}
+
+// take appends what is wanted of a page, whose texts become one: of 200,000 keys
+// that is a tenth of a second. Who keeps one of them for long keeps the page.
+func (s span) take(kvs []backends.KV, page []*mvccpb.KeyValue) []backends.KV {
+	size := 0
+	for _, kv := range page {
+		size += len(kv.Key) + len(kv.Value)
+	}
+	var texts strings.Builder
+	texts.Grow(size)
+	for _, kv := range page {
+		texts.Write(kv.Key)
+		texts.Write(kv.Value)
+	}
+	rest := texts.String()
+	for _, kv := range page {
+		key, value := rest[:len(kv.Key)], rest[len(kv.Key):len(kv.Key)+len(kv.Value)]
+		rest = rest[len(kv.Key)+len(kv.Value):]
+		if s.wants(key) {
+			kvs = append(kvs, backends.KV{Key: key, Value: value, Created: kv.CreateRevision, Modified: kv.ModRevision, Lease: kv.Lease})
+		}
+	}
+	return kvs
 }
 
 func (s span) request(revision int64) *etcdserverpb.RangeRequest {
@@ -67,11 +92,7 @@ func listOnce(ctx context.Context, kv etcdserverpb.KVClient, all []span) (kvs []
 			page := resp.Responses[i].GetResponseRange()
 			kvs = slices.Grow(kvs, int(page.Count))
 			for {
-				for _, found := range page.Kvs {
-					if s.wants(string(found.Key)) {
-						kvs = append(kvs, fromEtcd(found))
-					}
-				}
+				kvs = s.take(kvs, page.Kvs)
 				if !page.More {
 					break
 				}

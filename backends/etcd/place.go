@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -53,6 +54,8 @@ func (p *place) listed(kvs []backends.KV, revision int64) {
 			p.last = event{KV: kv}
 		}
 	}
+	// Not the page that they are part of.
+	p.last.Key, p.last.Value = strings.Clone(p.last.Key), strings.Clone(p.last.Value)
 	p.fresh()
 }
 
