@@ -38,7 +38,7 @@ func Check(path string) (confdir string, wrong []error) {
 	if _, err := parseLevel(o.LogLevel); err != nil {
 		wrong = append(wrong, fmt.Errorf("%s: log-level: %w", line(path, string(text), "log-level"), err))
 	}
-	known := append(slices.Clone(forkBackends), "etcdv3", "ssm", "rancher")
+	known := append(slices.Clone(forkBackends), "etcdv3", "rancher", "docker")
 	if !slices.Contains(known, o.Backend) {
 		what := fmt.Sprintf("unknown backend %q", o.Backend)
 		if miss := near.Miss(o.Backend, known); miss != "" {
