@@ -1,0 +1,2 @@
+#!/bin/sh
+exec confd -watch -backend file -file volume -confdir .
