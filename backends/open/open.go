@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"muster/backends"
+	"muster/backends/docker"
 	"muster/backends/env"
 	"muster/backends/etcd"
 	"muster/backends/file"
@@ -31,10 +32,10 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "redis", "rediss", "zk", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "redis", "rediss", "zk", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
-// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -48,6 +49,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return redis.Open(rawurl, log)
 	case ok && scheme == "zk":
 		return zookeeper.Open(rawurl, log)
+	case ok && scheme == "docker":
+		return docker.Open(rawurl, os.Getenv, log)
 	case ok && scheme == "file":
 		return file.Open(rawurl)
 	}
@@ -59,7 +62,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -101,12 +104,17 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		})
 	case "zookeeper":
 		return zookeeper.New(zookeeper.Config{Nodes: c.Nodes, Log: c.Log})
+	case "docker":
+		if len(c.Nodes) > 1 {
+			return nil, fmt.Errorf("docker has one engine: got the nodes %s", strings.Join(c.Nodes, ", "))
+		}
+		return docker.Open(strings.Join(append(c.Nodes, "docker:")[:1], ""), os.Getenv, c.Log)
 	case "file":
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
 	case "consul", "vault", "dynamodb", "ssm", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, zookeeper, file or env", c.Backend)
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, zookeeper, docker, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

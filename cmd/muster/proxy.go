@@ -28,7 +28,7 @@ func proxyCommand(ctx context.Context, std cli.Std, args []string) int {
 	listen := f.List("listen", []string{config.DefaultListen}, "accept requests on `ADDR`; may be given several times")
 	adminAddr := f.String("admin", "127.0.0.1:9900", "status page, metrics and health on `ADDR`; \"\" for none")
 	token := f.String("admin-token", "", "open -admin to other machines that say `TOKEN`; file:PATH reads it from a file")
-	store := f.String("store", "etcd://127.0.0.1:2379", "follow the store at `URL`: etcd://HOST:PORT[,HOST:PORT], etcds://, file:PATH, or none")
+	store := f.String("store", "etcd://127.0.0.1:2379", "follow the store at `URL`: etcd://HOST:PORT[,HOST:PORT], etcds://, docker:, file:PATH, or none")
 	prefix := f.String("prefix", catalog.DefaultPrefix, "services are announced under `KEY`")
 	fallback := f.String("default", "", "send what no route matches to `SERVICE`")
 	domain := f.String("domain", "", "serve every service as NAME.`SUFFIX` too")

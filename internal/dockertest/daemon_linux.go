@@ -19,8 +19,9 @@ import (
 	"muster/internal/proctest"
 )
 
-// inside prepares the namespaces and becomes dockerd. Its arguments are a
-// folder of ours and dockerd's command line.
+// inside prepares the namespaces and keeps dockerd running in them, but while
+// there is a file "hold". Its arguments are a folder of ours and dockerd's command
+// line. It is process 1 there: when it ends, everything does.
 //
 // Images and containers are kept in memory, so that no kill leaves them behind.
 // /run is made empty, because containerd's shims keep their sockets there.
@@ -40,9 +41,21 @@ if ! iptables -t nat -S >/dev/null 2>&1 && iptables-legacy -t nat -S >/dev/null 
 	ln -s "$(command -v ip6tables-legacy)" "$0/bin/ip6tables"
 	PATH=$0/bin:$PATH
 fi
-exec "$@"`
+trap 'ending=1; kill "$dockerd"' TERM
+while [ -z "$ending" ]; do
+	if [ -e "$0/hold" ]; then
+		sleep 0.05
+		continue
+	fi
+	"$@" &
+	dockerd=$!
+	echo $dockerd >"$0/started"
+	while kill -0 $dockerd 2>/dev/null; do wait $dockerd || :; done
+	rm -f "$0/started"
+	[ -e "$0/hold" ] || ending=1
+done`
 
-// A daemon is a dockerd of ours.
+// A daemon is a dockerd of ours, with what it needs.
 type daemon struct {
 	dir    string // everything of it
 	socket string
@@ -91,6 +104,44 @@ func startDaemon(dockerd string) (*daemon, error) {
 	}
 	return d, nil
 }
+
+// signal reaches dockerd and nothing else in there.
+func (d *daemon) signal(sig syscall.Signal) error {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", d.cmd.Process.Pid))
+	if err != nil {
+		return err
+	}
+	for child := range strings.FieldsSeq(string(children)) {
+		name, err := os.ReadFile("/proc/" + child + "/comm")
+		if err != nil || strings.TrimSpace(string(name)) != "dockerd" {
+			continue // a shim whose dockerd is gone
+		}
+		pid, err := strconv.Atoi(child)
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, sig)
+	}
+	return errors.New("dockerd does not run")
+}
+
+// hold ends dockerd by sig, and it stays away until it is let go.
+func (d *daemon) hold(sig syscall.Signal) error {
+	if err := os.WriteFile(filepath.Join(d.dir, "hold"), nil, 0o644); err != nil {
+		return err
+	}
+	if err := d.signal(sig); err != nil {
+		return err
+	}
+	return d.wait(func() error {
+		if _, err := os.Stat(filepath.Join(d.dir, "started")); err == nil {
+			return errors.New("it still runs")
+		}
+		return nil
+	})
+}
+
+func (d *daemon) letGo() error { return os.Remove(filepath.Join(d.dir, "hold")) }
 
 // layCable connects the daemon's network with ours. It goes when the daemon's
 // network does. The addresses are from the block that is set aside for

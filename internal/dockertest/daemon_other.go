@@ -2,7 +2,10 @@
 
 package dockertest
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 // A daemon is a dockerd of ours; there is none but on Linux.
 type daemon struct{ host, socket string }
@@ -14,3 +17,7 @@ func startDaemon(string) (*daemon, error) {
 func (*daemon) wait(func() error) error { return nil }
 func (*daemon) stop() error             { return nil }
 func (*daemon) said() string            { return "" }
+
+func (*daemon) signal(syscall.Signal) error { return nil }
+func (*daemon) hold(syscall.Signal) error   { return nil }
+func (*daemon) letGo() error                { return nil }

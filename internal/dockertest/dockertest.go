@@ -19,8 +19,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"muster/internal/proctest"
@@ -104,6 +107,81 @@ func (e *Engine) Published(tb testing.TB, container string, port int) string {
 		tb.Fatalf("dockertest: docker port %s %d: %q: %v", container, port, out, err)
 	}
 	return net.JoinHostPort(e.Host, published)
+}
+
+// Socket is the path of the engine's socket.
+func (e *Engine) Socket() string {
+	if e.socket == "" {
+		return "/var/run/docker.sock"
+	}
+	return e.socket
+}
+
+// Image makes an image FROM scratch of a command of this module, which is its
+// entry point and takes further lines of a Dockerfile. It is removed, and so is
+// every container of it, when the test ends. The engine may serve others too, so
+// its name is nobody else's.
+func (e *Engine) Image(tb testing.TB, command string, lines ...string) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "app"), command)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		tb.Fatalf("go build %s: %v\n%s", command, err, out)
+	}
+	text := "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n" + strings.Join(lines, "\n") + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	name := fmt.Sprintf("dockertest-%d-%d", os.Getpid(), images.Add(1))
+	e.Docker(tb, "build", "-q", "-t", name, dir)
+	tb.Cleanup(func() {
+		if ids := e.Docker(tb, "ps", "-aq", "--filter", "ancestor="+name); ids != "" {
+			e.Docker(tb, append([]string{"rm", "-f", "-v"}, strings.Fields(ids)...)...)
+		}
+		e.Docker(tb, "rmi", "-f", name)
+	})
+	return name
+}
+
+var images atomic.Int64
+
+// Stop ends the engine by a signal. With SIGTERM its containers end too; with
+// SIGKILL they run on. The test is skipped where the engine is not ours.
+func (e *Engine) Stop(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
+	e.mine(tb)
+	if err := e.daemon.hold(sig); err != nil {
+		tb.Fatalf("dockertest: %v", err)
+	}
+}
+
+// Start starts the engine again and returns when it answers.
+func (e *Engine) Start(tb testing.TB) {
+	tb.Helper()
+	e.mine(tb)
+	if err := e.daemon.letGo(); err != nil {
+		tb.Fatalf("dockertest: %v", err)
+	}
+	if err := e.daemon.wait(func() error { _, err := e.run("version"); return err }); err != nil {
+		tb.Fatalf("dockertest: %v\n%s", err, e.daemon.said())
+	}
+}
+
+// Signal sends a signal to the engine alone, such as SIGSTOP.
+func (e *Engine) Signal(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
+	e.mine(tb)
+	if err := e.daemon.signal(sig); err != nil {
+		tb.Fatalf("dockertest: %v", err)
+	}
+}
+
+func (e *Engine) mine(tb testing.TB) {
+	tb.Helper()
+	if e.daemon == nil {
+		tb.Skip("dockertest: the engine serves others too")
+	}
 }
 
 func (e *Engine) run(args ...string) (string, error) {
