@@ -65,6 +65,7 @@ func gone(t *testing.T, pid int) {
 }
 
 func TestRunEndsTheWholeGroupInTime(t *testing.T) {
+	t.Parallel()
 	child := filepath.Join(t.TempDir(), "child")
 	_, err := run(t.Context(), "sleep 300 & echo $! > "+child+"; wait", 300*time.Millisecond)
 	if err == nil || !strings.HasPrefix(err.Error(), "ended after 300ms") {
@@ -74,6 +75,7 @@ func TestRunEndsTheWholeGroupInTime(t *testing.T) {
 }
 
 func TestRunKillsWhatIgnoresTERM(t *testing.T) {
+	t.Parallel()
 	child := filepath.Join(t.TempDir(), "child")
 	_, err := run(t.Context(), "trap '' TERM; echo $$ > "+child+"; while :; do sleep 0.1; done", 300*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "signal: killed") {
@@ -83,6 +85,7 @@ func TestRunKillsWhatIgnoresTERM(t *testing.T) {
 }
 
 func TestRunDoesNotWaitForDaemons(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	daemon := "(while [ ! -e " + dir + "/stop ]; do echo still here; sleep 0.05; done; echo well > " + dir + "/end) & echo $! > " + dir + "/pid"
 	output, err := run(t.Context(), daemon+"; echo started", time.Minute)
@@ -103,6 +106,7 @@ func TestRunDoesNotWaitForDaemons(t *testing.T) {
 }
 
 func TestRunLetsAShortCommandEndWhenStopped(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if output, err := run(ctx, "sleep 0.2; echo done", time.Minute); err != nil || output != "done\n" {

@@ -149,6 +149,7 @@ func (v *victim) well() {
 // Whenever confd is killed, dest is the old text or the new one, as is what
 // somebody reads meanwhile.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	v := newVictim(t, 10_000) // 130 kB, several writes
 	for v.renders < 500 {
 		v.live(time.Second, true)
@@ -159,6 +160,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 // A mounted dest can't be replaced and is written in place: where both texts
 // are as long and no longer than a page, a kill leaves none in between.
 func TestKilledAtAnyMomentOnAMount(t *testing.T) {
+	t.Parallel()
 	v := newVictim(t, 300)
 	outside := filepath.Join(v.dir, "outside")
 	text := strings.Repeat(version(0)+"\n", v.lines)

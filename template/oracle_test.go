@@ -29,6 +29,7 @@ import (
 // testdata/oracle/README.md describes the recordings, known-differences.txt
 // lists those that come out otherwise, with the reason.
 func TestOracle(t *testing.T) {
+	t.Parallel()
 	paths, err := filepath.Glob("testdata/oracle/*/*.txtar")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no recordings: %v", err)

@@ -63,6 +63,7 @@ func (f *folder) resource(name, src, dest, keys, more string) {
 
 // A pass over many resources asks etcd once, and watches nothing.
 func TestOnePassReadsOnce(t *testing.T) {
+	t.Parallel()
 	f := newFolder(t, "keys = [\"/r\"]\n", `{{len (gets "/r/*/*")}}`, "")
 	client := f.etcd()
 	addr := strings.TrimPrefix(client.Endpoints()[0], "http://")
@@ -96,6 +97,7 @@ type oneByOne struct{ backends.Store }
 // What is prepared ahead, and read once for all, is not seen: events, their
 // order, and files are those of one resource after the other.
 func TestOnePassLooksLikeOneAfterAnother(t *testing.T) {
+	t.Parallel()
 	server := etcdtest.Start(t)
 	run := func(wrap func(backends.Store) backends.Store) (log []string, f *folder) {
 		f = newFolder(t, "keys = [\"/k\"]\n", `{{getv "/k"}}`, "")
@@ -243,6 +245,7 @@ func contents(t *testing.T, f *folder) (list []string) {
 
 // A user who may not read all of it gets what is allowed.
 func TestOnePassOfWhatIsAllowed(t *testing.T) {
+	t.Parallel()
 	f := newFolder(t, "keys = [\"/mine\"]\n", `{{getv "/mine/k"}}`, "")
 	f.resource("q", "t", "out/other", `"/other"`, "")
 	f.resource("s", "t", "out/also", `"/mine"`, "")
@@ -254,6 +257,7 @@ func TestOnePassOfWhatIsAllowed(t *testing.T) {
 	defer store.Close()
 	f.engine.Store = store
 	put(t, server.Client(), "/mine/k", "1")
+	proctest.Eventually(t, "the login", func() bool { _, err := store.Read(t.Context(), []string{"/mine/k/x"}); return err == nil })
 	if err := f.engine.Once(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("got %v, want that one is denied", err)
 	}

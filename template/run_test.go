@@ -80,6 +80,7 @@ func TestChangesAreRenderedTogether(t *testing.T) {
 // While a slow reload_cmd runs, changes come in: the file ends as the last one
 // says, and nobody waits for a pass per change.
 func TestWatchSkipsToTheNewest(t *testing.T) {
+	t.Parallel()
 	server := etcdtest.Start(t)
 	store, err := etcd.New(etcd.Config{Nodes: []string{server.Addr()}})
 	if err != nil {
