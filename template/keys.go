@@ -68,33 +68,35 @@ func (x *index) at(names []string, prefix string) []string {
 }
 
 // split shares c out: what there is in it for each set. Full is for all of them.
-func (x *index) split(c backends.Change) map[string]backends.Change {
-	parts := make(map[string]backends.Change)
+func (x *index) split(c backends.Change) map[string]*backends.Change {
+	parts := make(map[string]*backends.Change)
+	part := func(name string) *backends.Change {
+		p := parts[name]
+		if p == nil {
+			p = &backends.Change{Revision: c.Revision, Full: c.Full}
+			parts[name] = p
+		}
+		return p
+	}
 	if c.Full {
 		for _, name := range x.names {
-			parts[name] = backends.Change{}
+			part(name)
 		}
 	}
 	var names []string
 	for _, kv := range c.Put {
 		names = x.of(names[:0], kv.Key)
 		for _, name := range names {
-			part := parts[name]
-			part.Put = append(part.Put, kv)
-			parts[name] = part
+			p := part(name)
+			p.Put = append(p.Put, kv)
 		}
 	}
 	for _, key := range c.Deleted {
 		names = x.of(names[:0], key)
 		for _, name := range names {
-			part := parts[name]
-			part.Deleted = append(part.Deleted, key)
-			parts[name] = part
+			p := part(name)
+			p.Deleted = append(p.Deleted, key)
 		}
-	}
-	for name, part := range parts {
-		part.Revision, part.Full = c.Revision, c.Full
-		parts[name] = part
 	}
 	return parts
 }
@@ -121,7 +123,11 @@ func (e *Engine) read(ctx context.Context, sets []set) map[string]found {
 		if !errors.Is(err, backends.ErrDenied) {
 			parts := x.split(c)
 			for _, s := range sets {
-				all[s.name] = found{parts[s.name], err}
+				f := found{err: err}
+				if part := parts[s.name]; part != nil {
+					f.change = *part
+				}
+				all[s.name] = f
 			}
 			return all
 		}

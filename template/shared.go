@@ -228,23 +228,28 @@ func (s *shared) part(src *source) bool {
 func (s *shared) tell(src *source, c backends.Change, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var parts map[string]backends.Change
+	var parts map[string]*backends.Change
 	if err == nil {
 		parts = src.index.split(c)
 	}
 	for w := range s.of(src) {
-		part, isNew := parts[w.name]
+		n := news{err: err}
 		if err == nil {
-			if !isNew && w.err == nil {
+			part := parts[w.name]
+			switch {
+			case part != nil:
+				n.change = *part
+			case w.err == nil:
 				continue
+			default: // all is well again
+				n.change.Revision = c.Revision
 			}
-			part.Revision = c.Revision
-			w.apply(part)
+			w.apply(n.change)
 		}
 		w.err = err
 		for r := range w.readers {
 			select {
-			case r.news <- news{part, err}:
+			case r.news <- n:
 			case <-r.gone:
 			}
 		}

@@ -27,7 +27,10 @@ func newView(r *Resource, prefix string) *view {
 
 // apply brings the view up to c and reports whether that changed anything.
 func (v *view) apply(c backends.Change) (changed bool) {
-	if c.Full {
+	switch {
+	case c.Full && len(v.keys) == 0:
+		v.keys = make(map[string]string, len(c.Put))
+	case c.Full:
 		put := make(map[string]bool, len(c.Put))
 		for _, kv := range c.Put {
 			put[kv.Key] = true
