@@ -3,6 +3,7 @@ package sidekickcmd_test
 import (
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,6 +164,22 @@ func TestAFolderTellsSystemd(t *testing.T) {
 	p.Signal(syscall.SIGTERM)
 	said("STOPPING=1", "EXTEND_TIMEOUT_USEC=", "STATUS=draining")
 	p.Wait()
+}
+
+// The folder of the examples is announced as it is.
+func TestTheExampleFolderAnnounces(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(srv.Close)
+	host, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	text, err := os.ReadFile(filepath.Join(examples, "announce.d", "web.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "web.toml"), strings.Replace(string(text), ":8080", ":"+port, 1))
+	proctest.Start(t, "sidekick", []string{"HOST_IP=" + host}, slim(t), "-config", dir, "-store", "etcd://"+etcd.Addr())
+	proctest.Eventually(t, "it is announced", func() bool { return revisions(t, etcd)["/services/web/"+net.JoinHostPort(host, port)] > 0 })
 }
 
 func TestConfigUsage(t *testing.T) {

@@ -72,7 +72,7 @@ func TestTheExampleUnitAnnounces(t *testing.T) {
 // What is behind the comment of an example is what the command in its last line
 // prints.
 func TestTheExampleUnitsArePrinted(t *testing.T) {
-	for _, name := range []string{"web-sidekick@.service", "fleet/web-sidekick@.service"} {
+	for _, name := range []string{"web-sidekick@.service", "fleet/web-sidekick@.service", "announce.service"} {
 		text, err := os.ReadFile(filepath.Join(examples, name))
 		if err != nil {
 			t.Fatal(err)
@@ -136,6 +136,7 @@ func TestUnitsAreClean(t *testing.T) {
 		"kept":    printed(t, "web", "-on-exit", "keep", "-takeover"),
 		"for one": printed(t, "web", "-for", "web@8080.service", "-addr", "10.0.0.5:8080"),
 		"fleet":   printed(t, "web", "-fleet"),
+		"folder":  printed(t, "-config", "/etc/muster/announce.d", "-zone", "a b"),
 		"an app":  printed(t, "web", "-addr", ":8080", "--", "/bin/app", "a b", `c"d`, "it's;"),
 	} {
 		dir := t.TempDir()
