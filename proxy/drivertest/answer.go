@@ -77,8 +77,8 @@ func (w *wire) answerBody(id string, head bool) error {
 		return nil
 	}
 	text, err := w.data(int(w.left))
-	if err == nil && !strings.Contains(text, id) {
-		err = fmt.Errorf("error answer %q, want the request's id in it", text)
+	if err == nil && (!strings.Contains(text, id) || strings.ContainsAny(text, "<>&/")) {
+		err = fmt.Errorf("error answer %q, want the request's id in it, and nothing that came from outside", text)
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package drivertest
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -153,11 +152,12 @@ func (s *script) read(n int, line string, open bool) (bool, error) {
 // unescape turns a line of a case into bytes, with CRLF at its end unless a
 // backslash stands there.
 func unescape(line string) (string, error) {
-	var b bytes.Buffer
+	var b strings.Builder
 	for {
 		i := strings.IndexByte(line, '\\')
 		if i < 0 {
-			b.WriteString(line + "\r\n")
+			b.WriteString(line)
+			b.WriteString("\r\n")
 			return b.String(), nil
 		}
 		b.WriteString(line[:i])
@@ -179,7 +179,7 @@ func unescape(line string) (string, error) {
 			b.WriteByte('\\')
 		case 'x':
 			c, err := strconv.ParseUint(line[1:min(3, len(line))], 16, 8)
-			if err != nil {
+			if err != nil || len(line) < 3 {
 				return "", fmt.Errorf(`"\%s": want \xHH`, line)
 			}
 			b.WriteByte(byte(c))
