@@ -44,7 +44,8 @@ type wanted struct {
 	names    names
 	prefixes []string // as they were asked for: they decide about fields
 
-	all   bool
+	whole bool            // a key that may not be read is an error, not left out
+	all   bool            // of the database
 	exact map[string]bool // keys that a prefix is, or that may be a hash with the rest of it as fields
 	below []string        // what the keys below prefixes begin with
 }
@@ -69,12 +70,6 @@ func (n names) wanted(prefixes []string) wanted {
 		}
 	}
 	return w
-}
-
-// holds reports whether the key that Redis calls raw may be wanted, or a field
-// of it.
-func (w *wanted) holds(raw string) bool {
-	return w.all || w.exact[raw] || slices.ContainsFunc(w.below, func(below string) bool { return strings.HasPrefix(raw, below) })
 }
 
 // wants reports whether name, a key or a field of one, is wanted.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"muster/backends"
 	"muster/internal/storeaddr"
 )
 
@@ -67,6 +68,21 @@ func (n *node) login(ctx context.Context, user, password string, db int) (redis.
 		redis.DialReadTimeout(answerWithin), redis.DialWriteTimeout(answerWithin),
 		redis.DialUsername(user), redis.DialPassword(password), redis.DialDatabase(db),
 		redis.DialClientName("muster"))
+}
+
+// read lists what is wanted.
+func (n *node) read(ctx context.Context, w *wanted) (map[string][]backends.KV, error) {
+	conn, addr, err := n.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer closeWith(ctx, conn)()
+	all, err := list(conn, w)
+	if err != nil {
+		return nil, &Error{"redis " + addr, err}
+	}
+	return all, nil
 }
 
 // ask asks the sentinel where the master is.

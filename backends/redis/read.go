@@ -101,10 +101,10 @@ func readOnce(conn redis.Conn, w *wanted, keys []string) (map[string][]backends.
 	}
 	for i, reply := range replies {
 		if err, ok := reply.(redis.Error); ok {
-			return nil, keyError(get[i].key, err)
+			return nil, &keyError{get[i].key, err}
 		}
 		if all[get[i].key], err = w.values(get[i], reply); err != nil {
-			return nil, keyError(get[i].key, err)
+			return nil, &keyError{get[i].key, err}
 		}
 	}
 	return all, nil
@@ -126,10 +126,10 @@ func getters(conn redis.Conn, w *wanted, keys []string) (get []getter, err error
 	for i, reply := range replies {
 		kind, err := redis.String(reply, nil)
 		switch {
-		case isCode(err, "NOPERM") && w.exact[keys[i]]:
+		case isCode(err, "NOPERM") && w.exact[keys[i]] && !w.whole:
 			// Who may read what lies below a prefix gets that.
 		case err != nil:
-			return nil, keyError(keys[i], err)
+			return nil, &keyError{keys[i], err}
 		case kind == "string":
 			get = append(get, getter{"GET", keys[i]})
 		case kind == "hash":
@@ -159,7 +159,21 @@ func (w *wanted) values(g getter, reply any) (kvs []backends.KV, err error) {
 	return kvs, err
 }
 
-func keyError(key string, err error) error { return fmt.Errorf("key %q: %w", key, err) }
+// A keyError is that a key can't be read.
+type keyError struct {
+	key string
+	err error
+}
+
+func (e *keyError) Error() string { return fmt.Sprintf("key %q: %v", e.key, e.err) }
+
+// Unwrap says too whether others may be read.
+func (e *keyError) Unwrap() []error {
+	if isCode(e.err, "NOPERM") {
+		return []error{e.err, backends.ErrDenied}
+	}
+	return []error{e.err}
+}
 
 // isCode reports whether err is Redis's error that begins with code.
 func isCode(err error, code string) bool {

@@ -70,7 +70,7 @@ type Store struct {
 	said string     // why keys are listed every second, as the log was told last
 }
 
-var _ backends.Store = (*Store)(nil)
+var _ backends.Together = (*Store)(nil)
 
 // Open is [New] with a store URL:
 //
@@ -136,9 +136,41 @@ func (s *Store) Reach(ctx context.Context) error {
 // written in one MULTI arrives in one Change, as long as nobody else writes at
 // the same moment: Redis has no revisions. Revisions are counted.
 func (s *Store) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	return s.watch(ctx, s.names.wanted(prefixes))
+}
+
+// WatchTogether is Watch, but leaves out no key that is a prefix and may not be
+// read: that is [backends.ErrDenied].
+func (s *Store) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	w := s.names.wanted(prefixes)
+	w.whole = true
+	return s.watch(ctx, w)
+}
+
+func (s *Store) watch(ctx context.Context, w wanted) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
-		newWatch(s, s.names.wanted(prefixes), yield).run(ctx)
+		watch := &watch{store: s, wanted: w, yield: yield}
+		storeaddr.Follow(ctx, len(s.nodes), watch.session, func(err error) bool { return yield(backends.Change{}, err) })
 	}
+}
+
+// Read returns every key under prefixes, from the first server that answers. The
+// error is of all of them. Keys that are written meanwhile are as they were
+// before or after.
+func (s *Store) Read(ctx context.Context, prefixes []string) (backends.Change, error) {
+	w := s.names.wanted(prefixes)
+	w.whole = true
+	var errs []error
+	for i := range s.nodes {
+		all, err := s.nodes[i].read(ctx, &w)
+		if err == nil {
+			v := newView()
+			v.replace(all)
+			return v.full(), nil
+		}
+		errs = append(errs, err)
+	}
+	return backends.Change{}, storeaddr.Together(errs...)
 }
 
 // Close does nothing: a Store holds something only while it is watched.

@@ -49,17 +49,6 @@ type watch struct {
 	due     time.Time // when everything is listed again
 }
 
-func newWatch(s *Store, w wanted, yield func(backends.Change, error) bool) *watch {
-	return &watch{store: s, wanted: w, yield: yield}
-}
-
-// run connects, follows until that breaks, and so on.
-func (w *watch) run(ctx context.Context) {
-	storeaddr.Follow(ctx, len(w.store.nodes), w.session, func(err error) bool {
-		return w.yield(backends.Change{}, err)
-	})
-}
-
 // session is what happens on one connection. It has begun with a Full Change.
 func (w *watch) session(ctx context.Context, at int) (began bool, err error) {
 	n := &w.store.nodes[at]

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/go-zookeeper/zk"
+
+	"muster/backends"
 )
 
 // armed are the watches of a node: ZooKeeper tells once of a change, until they
@@ -32,14 +34,15 @@ type node struct {
 // A tree is what is known of ZooKeeper below some roots.
 type tree struct {
 	roots   []string
+	whole   bool // a node that may not be read is an error, not left out
 	nodes   map[string]*node
 	denied  map[string]bool // may not be read
 	changed map[string]bool // nodes that may be other keys than they were
 	newest  int64           // zxid seen
 }
 
-func newTree(roots []string) *tree {
-	return &tree{roots: roots, nodes: make(map[string]*node), denied: make(map[string]bool), changed: make(map[string]bool)}
+func newTree(roots []string, whole bool) *tree {
+	return &tree{roots: roots, whole: whole, nodes: make(map[string]*node), denied: make(map[string]bool), changed: make(map[string]bool)}
 }
 
 // everything is what to read of a tree that nothing is known of.
@@ -123,7 +126,7 @@ func (r *reading) once(conn *zk.Conn) (err error) {
 }
 
 // apply takes readings into the tree, and returns what is to be read now. Its
-// error is that of the link, or of a root that may not be read.
+// error is that of the link, or of a node that may not be read.
 func (t *tree) apply(readings []reading) (todo map[string]armed, err error) {
 	todo = make(map[string]armed)
 	// First what is gone: a parent that was read later knows whether it came back.
@@ -133,7 +136,7 @@ func (t *tree) apply(readings []reading) (todo map[string]armed, err error) {
 		case errors.Is(r.err, zk.ErrNoNode):
 			t.drop(r.path)
 			t.orphan(r.path)
-		case errors.Is(r.err, zk.ErrNoAuth) && t.isRoot(r.path):
+		case errors.Is(r.err, zk.ErrNoAuth) && (t.whole || t.isRoot(r.path)):
 			return nil, &deniedError{r.path, r.err}
 		case errors.Is(r.err, zk.ErrNoAuth):
 			t.drop(r.path)
@@ -231,7 +234,7 @@ func split(path string) (parent, name string) {
 	return path[:at], path[at+1:]
 }
 
-// A deniedError is a prefix that may not be read.
+// A deniedError is a node that may not be read.
 type deniedError struct {
 	path string
 	err  error
@@ -240,4 +243,4 @@ type deniedError struct {
 func (e *deniedError) Error() string {
 	return fmt.Sprintf("node %q may not be read: %v", e.path, e.err)
 }
-func (e *deniedError) Unwrap() error { return e.err }
+func (e *deniedError) Unwrap() []error { return []error{e.err, backends.ErrDenied} }

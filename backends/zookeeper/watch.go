@@ -29,6 +29,7 @@ const (
 type watch struct {
 	store    *Store
 	roots    []string
+	whole    bool // see tree
 	yield    func(backends.Change, error) bool
 	revision int64 // never goes back
 
@@ -48,7 +49,7 @@ func (w *watch) session(ctx context.Context, at int) (began bool, err error) {
 		return false, err
 	}
 	defer w.link.close()
-	w.tree, w.told, w.shown = newTree(w.roots), make(map[string]backends.KV), make(map[string]bool)
+	w.tree, w.told, w.shown = newTree(w.roots, w.whole), make(map[string]backends.KV), make(map[string]bool)
 	w.todo, w.again = w.tree.everything(), time.Now().Add(retryDenied)
 	if err := w.settle(ctx); err != nil {
 		return false, w.named(err)

@@ -48,7 +48,7 @@ type Store struct {
 	log    *slog.Logger
 }
 
-var _ backends.Store = (*Store)(nil)
+var _ backends.Together = (*Store)(nil)
 
 // Open is [New] with a store URL:
 //
@@ -142,10 +142,39 @@ func New(cfg Config) (*Store, error) {
 // read. Created, Modified and Revision are ZooKeeper's zxids, Lease the session
 // that owns an ephemeral node.
 func (s *Store) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	return s.watch(ctx, prefixes, false)
+}
+
+// WatchTogether is Watch, but leaves out no node that may not be read: that is
+// [backends.ErrDenied].
+func (s *Store) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	return s.watch(ctx, prefixes, true)
+}
+
+func (s *Store) watch(ctx context.Context, prefixes []string, whole bool) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
-		w := &watch{store: s, roots: s.roots(prefixes), yield: yield}
+		w := &watch{store: s, roots: s.roots(prefixes), whole: whole, yield: yield}
 		storeaddr.Follow(ctx, len(s.addrs), w.session, func(err error) bool { return yield(backends.Change{}, err) })
 	}
+}
+
+// Read returns every key under prefixes, from the first server that answers. The
+// error is of all of them.
+func (s *Store) Read(ctx context.Context, prefixes []string) (full backends.Change, err error) {
+	w := &watch{store: s, roots: s.roots(prefixes), whole: true}
+	w.yield = func(c backends.Change, _ error) bool {
+		full = c
+		return false
+	}
+	var errs []error
+	for at := range s.addrs {
+		_, err := w.session(ctx, at)
+		if errors.Is(err, storeaddr.ErrLeft) {
+			return full, nil
+		}
+		errs = append(errs, err)
+	}
+	return full, storeaddr.Together(errs...)
 }
 
 // Close does nothing: a Store holds something only while it is watched.
