@@ -35,7 +35,7 @@ func (w *wire) expectAnswer(close bool, args []string) error {
 	case len(args) > 1 && args[1] != "head" && args[1] != m[1]:
 		return fmt.Errorf("Proxy-Status has error=%s, want %s", m[1], args[1])
 	case !dateField.MatchString(field("date")):
-		return fmt.Errorf("Date %q", field("date"))
+		return fmt.Errorf("the Date is %q", field("date"))
 	case field("cache-control") != "no-store":
 		return fmt.Errorf("Cache-Control %q, want no-store", field("cache-control"))
 	case field("content-type") != "text/plain; charset=utf-8":
@@ -43,9 +43,9 @@ func (w *wire) expectAnswer(close bool, args []string) error {
 	case !requestID.MatchString(field("x-request-id")):
 		return fmt.Errorf("X-Request-Id %q, want 32 hexadecimal digits", field("x-request-id"))
 	case close && field("connection") != "close", !close && got.fields["connection"] != nil:
-		return fmt.Errorf("Connection %q, want close: %t", field("connection"), close)
+		return fmt.Errorf("the Connection is %q, want close: %t", field("connection"), close)
 	case got.fields["server"] != nil:
-		return fmt.Errorf("Server %q, want none", field("server"))
+		return fmt.Errorf("a Server %q, want none", field("server"))
 	case got.fields["content-length"] == nil:
 		return fmt.Errorf("no Content-Length in %v", got.fields)
 	case args[0] == "405" && field("allow") == "":
