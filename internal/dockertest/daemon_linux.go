@@ -51,8 +51,8 @@ while [ -z "$ending" ]; do
 	dockerd=$!
 	echo $dockerd >"$0/started"
 	while kill -0 $dockerd 2>/dev/null; do wait $dockerd || :; done
-	rm -f "$0/started"
 	[ -e "$0/hold" ] || ending=1
+	rm -f "$0/started" # whoever holds it waits for this
 done`
 
 // A daemon is a dockerd of ours, with what it needs.
