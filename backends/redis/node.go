@@ -37,7 +37,7 @@ func (n *node) prepare() (err error) {
 // dial connects and logs in. It returns where the connection leads to: a
 // sentinel knows another address than its own. Errors name theirs.
 func (n *node) dial(ctx context.Context) (conn redis.Conn, addr string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	server := *n
 	if n.master != "" {
@@ -58,10 +58,9 @@ func (n *node) dial(ctx context.Context) (conn redis.Conn, addr string, err erro
 }
 
 func (n *node) login(ctx context.Context, user, password string, db int) (redis.Conn, error) {
-	dialer := &net.Dialer{Timeout: answerWithin}
-	dial := dialer.DialContext
+	dial := (&net.Dialer{Timeout: answerWithin}).DialContext
 	if n.tls != nil {
-		dial = (&tls.Dialer{NetDialer: dialer, Config: n.tls}).DialContext
+		dial = (&tls.Dialer{Config: n.tls}).DialContext // until ctx ends
 	}
 	return redis.DialContext(ctx, n.network, n.addr,
 		redis.DialContextFunc(dial),

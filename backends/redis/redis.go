@@ -28,6 +28,10 @@ import (
 // for the next one.
 const answerWithin = 1500 * time.Millisecond
 
+// dialWithin is how long a server may take to let us in: to shake hands, to take
+// the password, and before that a sentinel to say where it is.
+const dialWithin = 2 * answerWithin
+
 // Config says where Redis is and how to get in.
 type Config struct {
 	// Nodes are the servers, each with the same keys, of which the first that

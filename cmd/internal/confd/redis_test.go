@@ -1,18 +1,20 @@
 package confd_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"muster/internal/etcdtest"
+	"muster/internal/proctest"
 	"muster/internal/redistest"
 )
 
 // redisCommand is what a script may do with a Redis: redis start [FLAG...] runs
 // one, at $REDIS; redis start-auth one with a password; redis start-tls one with
-// TLS too and its CA at $CA; redis kill, restart; redis do COMMAND ARG... anything
-// else.
+// TLS too and its CA at $CA; redis kill, restart; redis clients N waits until confd
+// has N connections; redis do COMMAND ARG... anything else.
 type redisCommand struct {
 	t      *testing.T
 	server *redistest.Server
@@ -32,6 +34,8 @@ func (c *redisCommand) run(ts *testscript.TestScript, _ bool, args []string) {
 		c.server.Kill()
 	case "restart":
 		c.server.Restart()
+	case "clients":
+		proctest.Eventually(c.t, args[1]+" connections", func() bool { return fmt.Sprint(c.server.Clients("muster")) == args[1] })
 	case "do":
 		rest := make([]any, len(args)-2)
 		for i, arg := range args[2:] {
