@@ -65,7 +65,6 @@ func gone(t *testing.T, pid int) {
 }
 
 func TestRunEndsTheWholeGroupInTime(t *testing.T) {
-	t.Parallel()
 	child := filepath.Join(t.TempDir(), "child")
 	_, err := run(t.Context(), "sleep 300 & echo $! > "+child+"; wait", 300*time.Millisecond)
 	if err == nil || !strings.HasPrefix(err.Error(), "ended after 300ms") {
@@ -75,7 +74,6 @@ func TestRunEndsTheWholeGroupInTime(t *testing.T) {
 }
 
 func TestRunKillsWhatIgnoresTERM(t *testing.T) {
-	t.Parallel()
 	child := filepath.Join(t.TempDir(), "child")
 	_, err := run(t.Context(), "trap '' TERM; echo $$ > "+child+"; while :; do sleep 0.1; done", 300*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "signal: killed") {

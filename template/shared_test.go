@@ -96,6 +96,7 @@ func TestWatchOfWhatIsAllowed(t *testing.T) {
 	defer store.Close()
 	f.engine.Store = store
 	put(t, server.Client(), "/mine/k", "1")
+	answers(t, store, "/mine/k/x")
 	stop := f.watch()
 	defer stop()
 	f.becomes("out/dest", "1")
