@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/gomodule/redigo/redis"
 
@@ -62,11 +64,20 @@ func (n *node) login(ctx context.Context, user, password string, db int) (redis.
 	if n.tls != nil {
 		dial = (&tls.Dialer{Config: n.tls}).DialContext // until ctx ends
 	}
-	return redis.DialContext(ctx, n.network, n.addr,
+	conn, err := redis.DialContext(ctx, n.network, n.addr,
 		redis.DialContextFunc(dial),
 		redis.DialReadTimeout(answerWithin), redis.DialWriteTimeout(answerWithin),
 		redis.DialUsername(user), redis.DialPassword(password), redis.DialDatabase(db),
 		redis.DialClientName("muster"))
+	if n.tls != nil && n.files.Cert == "" && isReset(err) {
+		// TLS 1.3 refuses after the handshake, and its alert may get lost.
+		return nil, fmt.Errorf("%w (it may want a client certificate)", err)
+	}
+	return conn, err
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
 }
 
 // read lists what is wanted.
