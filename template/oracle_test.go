@@ -173,13 +173,6 @@ func readCase(t *testing.T, path string) *recording {
 		c.files[f.Name] = text
 		c.order = append(c.order, f.Name)
 	}
-	dir := caseDir(t)
-	c.confdir, c.out, c.data = filepath.Join(dir, "confdir"), filepath.Join(dir, "out"), filepath.Join(dir, "data")
-	for _, d := range []string{c.confdir, c.out, c.data} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, line := range args {
 		c.runs = append(c.runs, words(t, line))
 	}
@@ -322,6 +315,13 @@ func (c *recording) change(t *testing.T, run int) {
 }
 
 func (c *recording) prepare(t *testing.T) {
+	dir := caseDir(t)
+	c.confdir, c.out, c.data = filepath.Join(dir, "confdir"), filepath.Join(dir, "out"), filepath.Join(dir, "data")
+	for _, d := range []string{c.confdir, c.out, c.data} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range c.order {
 		c.write(t, name, c.files[name])
 	}
