@@ -60,6 +60,7 @@ func (e *edge) start() error {
 		snapshot = catalog.New(e.Prefix) // nothing to wait for
 	} else {
 		e.watcher = discovery.New(e.discovery())
+		e.heap.begin()
 	}
 	e.update(snapshot)
 	if err := e.openAdmin(); err != nil {

@@ -8,8 +8,12 @@ import (
 )
 
 // maxGarbage is how much memory may wait for the collector. By itself it lets as
-// much wait as is in use, and 100,000 endpoints use 100 MB.
-const maxGarbage = 32 << 20
+// much wait as is in use, and 100,000 endpoints use 75 MB.
+const maxGarbage = 20 << 20
+
+// firstPercent bounds it until the first snapshot is routed: half of what is in
+// use by then are the answers that it was made of.
+const firstPercent = 50
 
 // leastPercent bounds what that costs: a collection for each quarter of what is
 // in use.
@@ -19,6 +23,13 @@ const leastPercent = 25
 type heap struct {
 	mu   sync.Mutex
 	live uint64 // when the collector was last told
+}
+
+// begin is for a balancer that is about to list a store.
+func (h *heap) begin() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(firstPercent)
+	}
 }
 
 // bound tells the collector of a heap that is much larger or smaller than
