@@ -139,8 +139,9 @@ func (c Config) check(at scene) (checks []check, err error) {
 	return checks, errors.Join(errs...)
 }
 
-// wrong is one error for all that is wrong with c but for its lease.
-func (c Config) wrong() error {
+// Wrong is one error for all that is wrong with c but for its lease, nil where
+// nothing is.
+func (c Config) Wrong() error {
 	c = c.withDefaults()
 	_, err := c.check(scene{addr: c.Addr, docker: c.DockerHost})
 	return err

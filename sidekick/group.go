@@ -84,7 +84,7 @@ func (g *Group) Set(apps []Config) error {
 	var wrong []error
 	for _, c := range apps {
 		c.Lease, c.Log, c.Notify, c.Keep = nil, nil, nil, g.cfg.Keep
-		err := c.wrong()
+		err := c.Wrong()
 		if c.App != nil {
 			err = errors.Join(err, errors.New("an app of the sidekick's own: want it alone in its process"))
 		}

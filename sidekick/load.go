@@ -178,7 +178,7 @@ func (t appTable) config(defaults Config, host HostFunc) (Config, error) {
 	case t.Interface != "" || t.CIDR != "":
 		return c, fmt.Errorf("interface and cidr choose the host of addr = \":PORT\": %q has one", t.Addr)
 	}
-	return c, c.wrong()
+	return c, c.Wrong()
 }
 
 // hostless reports whether Addr is :PORT.

@@ -93,6 +93,9 @@ func (env foreign) leaseFile(f *flags) string {
 	if dir == "" || f.cfg.App != nil {
 		return ""
 	}
+	if f.docker {
+		return filepath.Join(dir, "docker.lease")
+	}
 	if f.config != "" {
 		return filepath.Join(dir, "config@"+filepath.Base(f.config)+".lease")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"muster/catalog"
 	"muster/cmd/internal/cli"
+	"muster/internal/docker"
 	"muster/sidekick"
 )
 
@@ -27,6 +28,10 @@ With -config it announces what the [[announce]] tables of a file say, or of all
 .toml files in a folder: several apps under one lease. The keys of a table are
 the flags' words (name, addr, health, start-period, …); flags are the defaults of
 all tables. SIGHUP reads them again, and touches only what has changed.
+
+With -docker it announces the containers of this machine that ask for it by label,
+muster.service=NAME and others, under one lease too: see docs/docker.md. Flags are
+the defaults of all.
 
 With -- CMD it runs the app too. Both end together: on SIGTERM the app gets its
 own after the drain, and the exit code is the app's (128+n for a signal).
@@ -53,7 +58,10 @@ type flags struct {
 	*cli.Flags
 	log func() *slog.Logger
 
-	config         string // empty: one app, of the flags
+	config         string // empty: one app, of the flags, or containers
+	docker         bool
+	network        string        // on which containers are reached; empty: published ports
+	engine         docker.Config // of -docker
 	store, portEnv string
 	status         string // where it is served; empty: nowhere
 	iface, cidr    string
@@ -69,7 +77,7 @@ type flags struct {
 }
 
 func newFlags(std cli.Std) *flags {
-	f := &flags{Flags: cli.NewFlags("sidekick", "NAME -addr [HOST]:PORT [flags] [-- CMD ARGS...] | -config FILE|DIR [flags]", summary)}
+	f := &flags{Flags: cli.NewFlags("sidekick", "NAME -addr [HOST]:PORT [flags] [-- CMD ARGS...] | -config FILE|DIR [flags] | -docker [flags]", summary)}
 	f.Program = cmp.Or(std.Program, f.Program)
 	f.define(std)
 	return f
@@ -78,13 +86,15 @@ func newFlags(std cli.Std) *flags {
 func (f *flags) define(std cli.Std) {
 	c := &f.cfg
 	f.StringVar(&f.config, "config", "", "`FILE|DIR` whose [[announce]] tables are announced, instead of NAME at -addr")
+	f.BoolVar(&f.docker, "docker", false, "announce the labelled containers of this machine, instead of NAME at -addr")
+	f.StringVar(&f.network, "docker-network", "", "`NAME` of the network on which containers of -docker are announced, at their own\naddresses there (default where their ports are published)")
 	f.StringVar(&c.Addr, "addr", "", "`HOST:PORT` at which others reach the app; without a HOST, the address of this machine\nthat packets to etcd come from, or what -interface or -cidr say")
 	f.StringVar(&f.iface, "interface", "", "`NAME` of the interface whose address is the host of -addr :PORT")
 	f.StringVar(&f.cidr, "cidr", "", "`NETWORK` such as 10.0.0.0/8 that the host of -addr :PORT is in")
 	f.StringVar(&c.ID, "id", "", "`ID` of the endpoint within its service (default -addr)")
 	f.DurationVar(&f.ttl, "ttl", 15*time.Second, "the announcement is gone `DUR` after this process is; 2s to 24h")
 	f.checks = f.List("health", []string{"tcp:"}, "`SPEC` of a check, see above; may be given several times")
-	f.StringVar(&c.DockerHost, "docker-host", "unix:///var/run/docker.sock", "`URL` of the engine's socket, for docker: checks")
+	f.StringVar(&c.DockerHost, "docker-host", "unix:///var/run/docker.sock", "`URL` of the engine's socket, for -docker and docker: checks")
 	f.DurationVar(&c.Interval, "interval", 2*time.Second, "`DUR` between two checks; while -rise or -fall is being counted 250ms at most")
 	f.DurationVar(&c.Timeout, "timeout", time.Second, "`DUR` a check may take")
 	f.IntVar(&c.Rise, "rise", 2, "`N` passes in a row until it is announced")
@@ -116,9 +126,14 @@ func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int
 	env := foreign(std.Getenv)
 	f.forgetConfig(env, names)
 	var err error
-	if f.config != "" {
+	switch {
+	case f.docker:
+		err = f.completeContainers(ctx, env, names, command)
+	case f.network != "":
+		err = errors.New("-docker-network: want -docker too, which it is for")
+	case f.config != "":
 		err = f.completeDefaults(env, names, command)
-	} else {
+	default:
 		names = env.complete(f, names)
 		if err = f.complete(names, command); err == nil {
 			err = f.address(ctx, env)
@@ -137,10 +152,17 @@ func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int
 	return 0, true
 }
 
-// forgetConfig forgets what the environment says of -config where there is a
-// NAME: it may be meant for another command, such as the proxy.
+// forgetConfig forgets what the environment says of -config where there is a NAME
+// or -docker, and of -docker where there is a NAME: it may be meant for another
+// command, such as the proxy, or another sidekick of the machine.
 func (f *flags) forgetConfig(env foreign, names []string) {
-	if len(names) > 0 && f.config == env(cli.EnvName("config")) {
+	if len(names) > 0 && env(cli.EnvName("docker")) != "" {
+		f.docker = false
+	}
+	if !f.docker && f.network == env(cli.EnvName("docker-network")) {
+		f.network = ""
+	}
+	if (len(names) > 0 || f.docker) && f.config == env(cli.EnvName("config")) {
 		f.config = ""
 	}
 }

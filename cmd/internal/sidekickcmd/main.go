@@ -42,9 +42,12 @@ func Main(ctx context.Context, std cli.Std, args []string) int {
 	lease.TakeOver, lease.File = f.takeOver, foreign(std.Getenv).leaseFile(f)
 	tell := &systemd{log: log}
 	var a announcer
-	if f.config != "" {
+	switch {
+	case f.docker:
+		a, err = f.containers(lease, tell)
+	case f.config != "":
 		a, err = f.many(ctx, foreign(std.Getenv), lease, tell)
-	} else {
+	default:
 		a, err = f.one(lease, tell)
 	}
 	if bad, ok := errors.AsType[*fileError](err); ok {
@@ -68,7 +71,7 @@ func Main(ctx context.Context, std cli.Std, args []string) int {
 	return exitCode(log, a.Run(ctx))
 }
 
-// An announcer is what runs: one sidekick, or those of -config.
+// An announcer is what runs: one sidekick, or those of -config or -docker.
 type announcer interface {
 	Run(ctx context.Context) error
 	Handler() http.Handler

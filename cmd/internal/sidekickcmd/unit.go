@@ -57,6 +57,9 @@ func Unit(_ context.Context, std cli.Std, args []string) int {
 // complete fills in what was not given, and checks what systemd does not
 // replace.
 func (u *unit) complete(names []string) error {
+	if u.docker {
+		return fmt.Errorf("-docker: want NAME or -config; docs/docker.md has the unit of -docker")
+	}
 	if u.config != "" {
 		if u.fleet || u.app != "" {
 			return fmt.Errorf("-fleet, -for: want them without -config, which is for no one app")
