@@ -54,6 +54,7 @@ func (s *Snapshot) Entries() iter.Seq[Entry] {
 
 // key and metaKey are the two keys of an entry.
 func (s *Snapshot) key(service, id string) string { return s.prefix + "/" + service + "/" + id }
+
 func (s *Snapshot) metaKey(service, id string) string {
 	return s.prefix + ".meta/" + service + "/" + id
 }

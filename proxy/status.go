@@ -160,7 +160,7 @@ func (p *Proxy) view() view {
 func (s serviceView) status(most int, leaving []*upstream) ServiceStatus {
 	st := ServiceStatus{
 		Name: s.plan.Name, Requests: s.stats.Requests(), Errors: s.stats.Errors(), Retries: s.stats.Retries(),
-		InFlight: s.stats.InFlight(),
+		InFlight:  s.stats.InFlight(),
 		Upstreams: make([]UpstreamStatus, 0, min(most, len(s.upstreams)+len(leaving))),
 	}
 	if st.Requests > 0 { // somebody looks every second, at 1,000 services
