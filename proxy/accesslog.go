@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,24 +25,40 @@ type accessLog struct {
 	w       io.Writer
 	log     *slog.Logger
 	format  atomic.Pointer[string] // of the plan
-	queue   chan *balance.Record
-	done    chan struct{} // closed when nothing is worth waiting for any more
+	queue   chan *[]byte           // lines
+	spare   sync.Pool              // *[]byte
+	done    chan struct{}          // closed when nothing is worth waiting for any more
 	dropped atomic.Uint64
 }
 
 func newAccessLog(w io.Writer, log *slog.Logger) *accessLog {
-	return &accessLog{w: w, log: log, queue: make(chan *balance.Record, accessQueue), done: make(chan struct{})}
+	return &accessLog{w: w, log: log, queue: make(chan *[]byte, accessQueue), done: make(chan struct{})}
 }
 
-// take queues r, if it is wanted and there is room.
+// take makes a line of r and queues it, if it is wanted and there is room.
 func (a *accessLog) take(r *balance.Record) {
-	if format := a.format.Load(); a.w == nil || format == nil || *format == "" || *format == "off" {
+	format := a.format.Load()
+	if a.w == nil || format == nil || *format == "" || *format == "off" {
 		return
 	}
+	if len(a.queue) == cap(a.queue) {
+		a.dropped.Add(1)
+		return
+	}
+	line, _ := a.spare.Get().(*[]byte)
+	if line == nil {
+		line = new([]byte)
+	}
+	if *format == "json" {
+		*line = appendJSON((*line)[:0], r)
+	} else {
+		*line = appendCombined((*line)[:0], r)
+	}
 	select {
-	case a.queue <- r:
+	case a.queue <- line:
 	default:
 		a.dropped.Add(1)
+		a.spare.Put(line)
 	}
 }
 
@@ -55,11 +72,12 @@ func (a *accessLog) run() {
 	var n uint64
 	broken := false
 	for {
-		r := a.next()
-		if r == nil {
+		line := a.next()
+		if line == nil {
 			return
 		}
-		lines = a.line(lines, r)
+		lines = append(lines, *line...)
+		a.spare.Put(line)
 		n++
 		if len(a.queue) > 0 && len(lines) < accessBytes {
 			continue
@@ -78,26 +96,19 @@ func (a *accessLog) run() {
 	}
 }
 
-// next waits for a record; nil after the last.
-func (a *accessLog) next() *balance.Record {
+// next waits for a line; nil after the last.
+func (a *accessLog) next() *[]byte {
 	select {
-	case r := <-a.queue:
-		return r
+	case line := <-a.queue:
+		return line
 	case <-a.done:
 	}
 	select {
-	case r := <-a.queue:
-		return r
+	case line := <-a.queue:
+		return line
 	default:
 		return nil
 	}
-}
-
-func (a *accessLog) line(b []byte, r *balance.Record) []byte {
-	if *a.format.Load() == "json" {
-		return appendJSON(b, r)
-	}
-	return appendCombined(b, r)
 }
 
 // appendCombined writes r as Apache's combined format does.
@@ -173,6 +184,8 @@ type jsonLine struct {
 	Tries     int       `json:"tries"`
 	RequestID string    `json:"request_id"`
 	Error     string    `json:"error,omitempty"` // as in Proxy-Status
+	Reason    string    `json:"reason,omitempty"`
+	Offset    int       `json:"offset,omitempty"` // in the request's head
 	Referer   string    `json:"referer,omitempty"`
 	UserAgent string    `json:"user_agent,omitempty"`
 }
@@ -180,7 +193,7 @@ type jsonLine struct {
 func appendJSON(b []byte, r *balance.Record) []byte {
 	line, err := json.Marshal(jsonLine{
 		r.Time, r.Client, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(),
-		r.Service, r.Endpoint, r.Addr, r.Tries, r.RequestID, r.Why.Answer().Error, r.Referer, r.UserAgent,
+		r.Service, r.Endpoint, r.Addr, r.Tries, r.RequestID, r.Why.Answer().Error, r.Reason, r.Offset, r.Referer, r.UserAgent,
 	})
 	if err != nil {
 		panic("BUG: a record is always JSON: " + err.Error())

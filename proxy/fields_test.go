@@ -139,13 +139,16 @@ func equal(a, b http.Header) bool {
 
 func TestRefusedRequests(t *testing.T) {
 	a := testserver.New(t, "a")
-	p, addr := start(t, proxy.Config{}, sole(of(a)...))
+	log := new(lines)
+	plan := sole(of(a)...)
+	plan.AccessLog = "json"
+	p, addr := start(t, proxy.Config{AccessLog: log}, plan)
 	for _, tt := range []struct {
 		request string
 		status  int
 	}{
 		{"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405},
-		{"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405},
+		{"TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 405},
 		{"GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"GET /a/.%2e;x/b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"GET /a/%2E HTTP/1.1\r\nHost: a\r\n\r\n", 400},
@@ -162,14 +165,20 @@ func TestRefusedRequests(t *testing.T) {
 		c := testserver.Dial(t, addr)
 		c.Send(tt.request)
 		res := c.Response(t, "GET")
-		if res.StatusCode != tt.status || !res.Close {
-			t.Errorf("%.30q: status %d, close %v, want %d and close", tt.request, res.StatusCode, res.Close, tt.status)
+		if res.StatusCode != tt.status || !res.Close || proxyError(res) == "" || len(res.Header.Get("X-Request-Id")) != 32 {
+			t.Errorf("%.30q: status %d, close %v, fields %v, want %d and close, and who says so", tt.request, res.StatusCode, res.Close, res.Header, tt.status)
 		}
 	}
 	if a.Count() != 0 {
 		t.Errorf("the origin got %+v, want nothing", a.Seen())
 	}
-	if got := settled(t, p).Refused; got[400] != 7 || got[405] != 2 || got[505] != 1 {
-		t.Errorf("refused %v, want 7 400, 2 405 and a 505", got)
+	if got := settled(t, p).Refused; got[400] != 10 || got[405] != 2 || got[431] != 1 || got[505] != 1 {
+		t.Errorf("refused %v, want 10 400, 2 405, a 431 and a 505", got)
+	}
+	if n := metric(t, p, `muster_refused_total{code="431",error="http_request_denied"}`); n != 1 {
+		t.Errorf("%v heads were too large, want 1", n)
+	}
+	if text := log.wait(t, 14); !strings.Contains(text, `"reason":"The request has no Host."`) || !strings.Contains(text, `"status":505`) {
+		t.Errorf("access log %s: want a line for each, and why", text)
 	}
 }

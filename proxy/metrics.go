@@ -67,8 +67,12 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 	gauge(descReady, ready)
 	counter(descPanics, p.engine.Panics())
 	counter(descDropped, p.access.dropped.Load())
+	refused := make(map[balance.Answer]uint64) // kinds that say the same to a client count as one
 	for kind, n := range p.tally.All {
-		counter(descRefused, n, strconv.Itoa(kind.Answer().Status), kind.Answer().Error)
+		refused[balance.Answer{Status: kind.Answer().Status, Error: kind.Answer().Error}] += n
+	}
+	for a, n := range refused {
+		counter(descRefused, n, strconv.Itoa(a.Status), a.Error)
 	}
 	for _, s := range v.services {
 		name := label(s.plan.Name)

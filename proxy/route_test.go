@@ -34,7 +34,7 @@ func TestRoutes(t *testing.T) {
 		{"EXAMPLE.com:8080", "/api", "example.com/"},
 		{"www.example.com", "/api/x", "*.example.com/api"},
 		{"www.example.com", "/", "/"},
-		{"x", "http://example.com/api", "example.com/"}, // the authority is the host
+		{"Example.com:80", "http://example.com/api", "example.com/"},
 	} {
 		c.Send("GET " + tt.target + " HTTP/1.1\r\nHost: " + tt.host + "\r\n\r\n")
 		res := c.Response(t, "GET")

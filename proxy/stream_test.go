@@ -112,12 +112,25 @@ func TestServerSentEvents(t *testing.T) {
 	await(t, "end", func() bool { return p.Status().InFlight == 0 })
 }
 
+// Trailers go to clients that take them.
 func TestTrailers(t *testing.T) {
 	a := testserver.New(t, "a")
 	_, addr := start(t, proxy.Config{}, sole(of(a)...))
-	res, body := do(t, client(t), "GET", "http://"+addr+"/trailers", nil)
-	if body != "a" || res.Trailer.Get("X-Sum") != "42" {
-		t.Errorf("body %q, trailers %v, want X-Sum: 42", body, res.Trailer)
+	for _, te := range []string{"trailers", ""} {
+		req, _ := http.NewRequest("GET", "http://"+addr+"/trailers", nil)
+		want := ""
+		if te != "" {
+			req.Header.Set("TE", te)
+			want = "42"
+		}
+		res, err := client(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if res.Body.Close(); string(body) != "a" || err != nil || res.Trailer.Get("X-Sum") != want {
+			t.Errorf("TE %q: body %q, %v, trailers %v, want X-Sum: %s", te, body, err, res.Trailer, want)
+		}
 	}
 }
 

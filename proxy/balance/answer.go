@@ -11,10 +11,16 @@ const (
 	NotReady     // before the first snapshot
 	NoRoute      // no route matches
 	NoEndpoint   // no endpoint takes requests
+	BadHead      // its head is not HTTP
 	BadRequest   // its body is not HTTP
 	BadVersion   // of HTTP, on a connection that speaks HTTP/1
 	BadTarget    // that endpoints may read otherwise than the routes do
 	MethodDenied // CONNECT, TRACE
+	TargetLong   // over its limit
+	HeadLong     // over its limit
+	BadExpect    // an expectation that can't be met
+	NotDone      // a coding or method that is not implemented
+	HeadTimeout  // the client was slow with its head
 	BodyTimeout  // the client stopped sending its body
 	ClientGone   // the client went away; nobody is left to read the answer
 	Internal     // a bug of ours
@@ -37,6 +43,7 @@ const (
 	// After the answer began: it is cut off, and this is only logged.
 	Incomplete  // the connection ended inside the body
 	ReadTimeout // silence inside the body
+	BadCoding   // the body's chunks are malformed
 
 	numKinds
 )
@@ -53,10 +60,16 @@ var answers = [numKinds]Answer{
 	NotReady:       {503, "destination_unavailable", "The proxy has not heard from its store yet."},
 	NoRoute:        {404, "destination_not_found", "Nothing is served under this host and path."},
 	NoEndpoint:     {503, "destination_unavailable", "No endpoint of the service takes requests."},
+	BadHead:        {400, "http_request_error", "The head of the request is malformed."},
 	BadRequest:     {400, "http_request_error", "The body of the request is malformed."},
 	BadVersion:     {505, "http_request_error", "This version of HTTP is not spoken here."},
 	BadTarget:      {400, "http_request_denied", "The path of the request is not accepted."},
 	MethodDenied:   {405, "http_request_denied", "The method is not allowed here."},
+	TargetLong:     {414, "http_request_denied", "The target of the request is too long."},
+	HeadLong:       {431, "http_request_denied", "The head of the request is too large."},
+	BadExpect:      {417, "http_request_denied", "The expectation of the request can't be met."},
+	NotDone:        {501, "http_request_denied", "What the request asks for is not implemented."},
+	HeadTimeout:    {408, "http_request_error", "The head of the request did not arrive in time."},
 	BodyTimeout:    {408, "http_request_error", "The body of the request did not arrive in time."},
 	ClientGone:     {499, "http_request_error", "The client went away."},
 	Internal:       {500, "proxy_internal_error", "The proxy failed."},
@@ -75,11 +88,23 @@ var answers = [numKinds]Answer{
 	UpgradeFailed:  {502, "http_upgrade_failed", "The endpoint switched to a protocol that was not asked for."},
 	Incomplete:     {502, "http_response_incomplete", "The endpoint's answer broke off."},
 	ReadTimeout:    {504, "connection_read_timeout", "The endpoint fell silent inside its answer."},
+	BadCoding:      {502, "http_response_transfer_coding", "The body of the endpoint's answer is malformed."},
 }
 
 // OfEndpoint reports that it was the endpoint that failed, and neither the
 // client nor the proxy.
 func (k Kind) OfEndpoint() bool { return k >= Refused }
+
+// KindOf returns the first kind that has that status and error type: what a
+// fault is that a grammar found.
+func KindOf(status int, error string) Kind {
+	for k, a := range answers {
+		if a.Status == status && a.Error == error {
+			return Kind(k)
+		}
+	}
+	return Internal
+}
 
 // Answer is what the client gets.
 func (k Kind) Answer() Answer { return answers[k] }

@@ -2,7 +2,8 @@ package balance
 
 import "time"
 
-// A Record is one request as the access log shows it.
+// A Record is one request as the access log shows it. It and its strings are
+// the driver's, which uses their memory again.
 type Record struct {
 	Time      time.Time // when its head had been read
 	Client    string    // address without port
@@ -23,5 +24,7 @@ type Record struct {
 	Endpoint string // ID of the endpoint that was tried last
 	Addr     string // its address
 	Tries    int
-	Why      Kind // OK where an endpoint's answer was passed on whole
+	Why      Kind   // OK where an endpoint's answer was passed on whole
+	Reason   string // what was wrong with a message, more exactly than Why; or ""
+	Offset   int    // where in a request's head that was found
 }

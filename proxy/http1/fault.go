@@ -26,7 +26,7 @@ const (
 	OtherVersion  // of HTTP, not 1
 	Method        // no token
 	MethodLong    // over 64 bytes
-	MethodDenied  // CONNECT, TRACE, TRACK
+	MethodDenied  // CONNECT
 	TargetLong    // over Limits.Target
 	TargetForm    // none of those that are served
 	TargetByte    // one that a target can't have
@@ -103,7 +103,7 @@ var faults = [numFaults]struct {
 	LengthAndCoded: {400, syntax, "There is a Content-Length beside a Transfer-Encoding."},
 	Coding:         {400, syntax, "The Transfer-Encoding is not chunked."},
 	CodingUnknown:  {501, denied, "The Transfer-Encoding has a coding that is not done here."},
-	CodingVersion:  {400, syntax, "A message of HTTP/1.0 has a Transfer-Encoding."},
+	CodingVersion:  {400, syntax, "There is a Transfer-Encoding in a version of HTTP without it."},
 	ChunkSize:      {400, syntax, "The size of a chunk is malformed."},
 	ChunkExt:       {400, syntax, "The extension of a chunk is malformed."},
 	ChunkEnd:       {400, syntax, "A chunk does not end where its size says."},

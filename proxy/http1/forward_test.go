@@ -52,6 +52,7 @@ func TestRequestHead(t *testing.T) {
 		{"trailer without chunks", get("Trailer: X-Sum\r\n"), "GET / HTTP/1.1\r\nHost: h\r\n" + ours},
 		{"Max-Forwards", "OPTIONS / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 5\r\n\r\n", "OPTIONS / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 4\r\n" + ours},
 		{"Max-Forwards of no number", "OPTIONS / HTTP/1.1\r\nHost: h\r\nMax-Forwards: x\r\n\r\n", "OPTIONS / HTTP/1.1\r\nHost: h\r\n" + ours},
+		{"Max-Forwards of GET", get("Max-Forwards: 0\r\nMax-Forwards: x\r\n"), "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nMax-Forwards: x\r\n" + ours},
 		{"empty lines before", "\r\n\r\n" + get("A: b\r\n"), "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n" + ours},
 	} {
 		got, f := forward(tt.text)

@@ -26,6 +26,7 @@ func says(r *http1.Request, buf []byte) string {
 		{r.Minor == 0, " 1.0"},
 		{r.Asterisk, " asterisk"},
 		{r.Final, " final"},
+		{r.Trace, " trace"},
 		{r.Close, " close"},
 		{r.KeepAlive, " keep-alive"},
 		{r.Expect, " expect"},

@@ -27,7 +27,7 @@ const (
 	// Written anew, or answered here.
 	Trailer
 	Expect
-	MaxForwards
+	MaxForwards // of OPTIONS and TRACE, else passed on
 
 	// What only a trusted proxy may say: dropped from strangers, and ours set.
 	Forwarding // X-Forwarded-*, Forwarded, X-Real-IP and the like

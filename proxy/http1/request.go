@@ -26,7 +26,8 @@ type Request struct {
 	Version   Span // as it came
 
 	Asterisk bool // OPTIONS *: a question to the proxy
-	Final    bool // Max-Forwards: 0 on OPTIONS: likewise
+	Final    bool // Max-Forwards: 0 on OPTIONS or TRACE: likewise
+	Trace    bool // TRACE or TRACK: the answer would show what browsers hide, credentials
 
 	Body   Body
 	Length int64 // of a Sized body
@@ -58,6 +59,7 @@ func (r *Request) Fields() []Field { return r.table[:r.n] }
 func (r *Request) Reset() {
 	r.Method, r.Target, r.Path, r.Authority, r.Version = Span{}, Span{}, Span{}, Span{}, Span{}
 	r.Minor, r.Length, r.Body = 0, 0, None
+	r.Trace = false
 	r.Asterisk, r.Final, r.Close, r.KeepAlive, r.Expect, r.Trailers = false, false, false, false, false, false
 	r.Upgrade, r.Referer, r.UserAgent = Span{}, Span{}, Span{}
 	r.started, r.empty = false, 0
@@ -156,8 +158,8 @@ func (r *Request) requestLine(buf []byte, at Span, maxTarget int) Fault {
 	switch {
 	case len(method) > maxMethod:
 		return MethodLong
-	case string(method) == "CONNECT", string(method) == "TRACE", string(method) == "TRACK":
-		return MethodDenied // a tunnel; what shows credentials
+	case string(method) == "CONNECT":
+		return MethodDenied // a tunnel: what follows is no HTTP
 	case last-sp-1 > maxTarget:
 		return TargetLong
 	}
@@ -216,7 +218,8 @@ func (r *Request) finish(buf []byte) Fault {
 			expects++
 		case TE:
 			for m := range members(f.Value.In(buf)) {
-				r.Trailers = r.Trailers || equal(m, "trailers")
+				name, _, _ := bytes.Cut(m, semicolon)
+				r.Trailers = r.Trailers || equal(trim(name), "trailers")
 			}
 		case Trailer:
 			r.trailer = true
@@ -247,11 +250,14 @@ func (r *Request) finish(buf []byte) Fault {
 		string(r.Method.In(buf)) == "GET" && equal(protocol.In(buf), "websocket") {
 		r.Upgrade = protocol
 	}
-	if forwards != 1 || string(r.Method.In(buf)) != "OPTIONS" {
+	method := r.Method.In(buf)
+	r.Trace = string(method) == "TRACE" || string(method) == "TRACK"
+	counting := r.Trace || string(method) == "OPTIONS"
+	if forwards != 1 || !counting {
 		r.forwards = -1
 	}
 	r.Final = r.forwards == 0
-	r.choose(buf)
+	r.choose(buf, counting)
 	return 0
 }
 
@@ -335,10 +341,10 @@ func (r *Request) expectation(buf []byte, expects int, value Span) Fault {
 
 // choose decides which fields are passed on as they are. It comes before ours
 // are written, so nobody can have those removed (RFC 9110, section 7.6.1).
-func (r *Request) choose(buf []byte) {
+func (r *Request) choose(buf []byte, counting bool) {
 	for i := range r.table[:r.n] {
 		f := &r.table[i]
-		f.drop = f.ID.managed() || f.class != inWord && alias(f.Name.In(buf), f.class) ||
+		f.drop = f.ID.managed() && (f.ID != MaxForwards || counting) || f.class != inWord && alias(f.Name.In(buf), f.class) ||
 			r.nominating > 0 && r.isNominated(buf, f.Name.In(buf))
 	}
 }

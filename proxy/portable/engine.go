@@ -1,18 +1,32 @@
-// Package portable is the proxy's driver for every system: net/http's server
-// and its ReverseProxy, a goroutine for each connection. It carries WebSocket,
-// server-sent events, trailers, interim answers and full duplex.
+// Package portable is the proxy's driver for every system: a goroutine for each
+// connection, and a second one while its client sends a body, or is waited for.
+// It carries WebSocket, server-sent events, trailers, interim answers and full
+// duplex.
 //
-// Where a request goes, what is repeated and which error answers are given is
-// decided by package balance; this package tells it what happened on the wire:
+// What a message is, package http1 says; where a request goes, what is repeated
+// and which error answers are given, package balance. This package tells them
+// what came and what happened on the wire:
 //
-//	http.Server ─> Engine.ServeHTTP ─> ReverseProxy ─> Engine.RoundTrip ─┬─> http.Transport of an upstream
-//	               match, record       heads, bodies    attempts        └─> … and of the next
+//	conn.serve ─head─> exchange.run ─> attempt ─> upstream ─head─> relay ─> the client
+//	    ↑                  match       write, wait    │               bodies
+//	    └── next request ──┘  helper: body up, watch ─┘
+//
+// A connection that waits holds no buffer: one is taken from a pool when there
+// is something to read. Only one goroutine reads from a socket and one writes to
+// it at a time:
+//
+//	            client reads      client writes    upstream reads   upstream writes
+//	head        conn              -                -                -
+//	upload      helper            exchange         exchange         helper
+//	wait        helper, if long   -                exchange         -
+//	relay       helper, if long   exchange         exchange         -
+//
+// A connection to an upstream is used again only when the request was sent whole,
+// the answer was read whole, nothing came behind it and both sides keep it.
 package portable
 
 import (
 	"log/slog"
-	"net/http"
-	"net/http/httputil"
 	"sync"
 	"sync/atomic"
 
@@ -28,7 +42,7 @@ type Config struct {
 	Tally *balance.Tally
 
 	// Record takes each request when it has ended; nil: nobody wants them. It
-	// must not wait, and may keep the record.
+	// must not wait, nor keep the record or anything of it.
 	Record func(*balance.Record)
 
 	// Log gets what is wrong with the proxy itself; nil discards it.
@@ -39,10 +53,11 @@ type Config struct {
 // of connections are shared by all listeners.
 type Engine struct {
 	Config
-	proxy    *httputil.ReverseProxy
 	inFlight atomic.Int64
 	panics   atomic.Uint64
 	pools    sync.Map // *balance.Upstream → *pool
+	date     date
+	sweeper  sweeper
 }
 
 // New returns an engine that serves nothing yet.
@@ -50,17 +65,7 @@ func New(c Config) *Engine {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{Config: c}
-	e.proxy = &httputil.ReverseProxy{
-		Transport:      e,
-		Rewrite:        rewrite,
-		ModifyResponse: modifyResponse,
-		ErrorHandler:   failed,
-		FlushInterval:  -1,
-		BufferPool:     new(buffers),
-		ErrorLog:       slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
-	}
-	return e
+	return &Engine{Config: c}
 }
 
 // InFlight is the number of requests that are running, those without a service
@@ -85,19 +90,3 @@ func (e *Engine) Close() {
 		return true
 	})
 }
-
-// buffers are what bodies are copied through.
-type buffers struct{ pool sync.Pool }
-
-const bufferBytes = 32 << 10
-
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[bufferBytes]byte); ok {
-		return p[:]
-	}
-	return make([]byte, bufferBytes)
-}
-
-func (b *buffers) Put(p []byte) { b.pool.Put((*[bufferBytes]byte)(p)) }
-
-var _ http.RoundTripper = (*Engine)(nil)

@@ -3,134 +3,215 @@
 package portable
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"net"
-	"net/http"
-	"runtime/debug"
-	"strconv"
+	"sync"
 	"time"
+	"unsafe"
 
 	"muster/proxy/balance"
+	"muster/proxy/http1"
 )
 
-// An exchange is one request and its answer.
+// An exchange is one request and its answer. Its goroutine is the connection's;
+// what the helper touches is said in helper.go.
 type exchange struct {
-	engine   *Engine
+	conn   *conn
+	req    http1.Request
+	head   []byte // the request's, as it came; in conn.in
+	record balance.Record
+	id     [32]byte
+	begun  bool
+	ended  bool
+	hop    http1.Hop
+	reply  http1.Reply
+
 	service  *balance.Service // nil where no route matched
 	attempts balance.Attempts
-	body     *body // nil: the request has none
-	upgrade  string
+	path     string // of the request; in head
+	host     string
 
 	// The attempt that runs, or whose answer is being passed on.
 	upstream *balance.Upstream
-	try      *try
+	pool     *pool
+	up       *upstream
+	tried    time.Time // when it began
+	base     time.Time // from when on the upstream is silent
+	silence  time.Duration
 
-	record *balance.Record
-	tunnel bool
+	body upload
+
+	// The answer.
+	res      *answer // while one is read
+	finAt    time.Time
+	began    bool // its head went to the client
+	closing  bool // the client's connection ends with it
+	expects  bool // the client waits for a 100
+	tunnel   bool
+	heard    bool // a byte came in this attempt
+	interims int
+	interimN int // bytes of them
+
+	helper helper
 }
 
-type exchangeKey struct{}
+// An answer is what an upstream's answer is read with.
+type answer struct {
+	http1.Response
+	chunks http1.Chunks
+	in     buffer
+	out    []byte // the head that goes to the client
+	tail   []byte // what comes behind a piece of the body
+	names  []byte // of the trailer fields that are passed on
+	ended  bool   // a body until close
+}
 
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+var (
+	exchanges = sync.Pool{New: func() any {
+		x := new(exchange)
+		x.helper.run = x.help
+		x.helper.done = make(chan struct{}, 1)
+		return x
+	}}
+	answers = sync.Pool{New: func() any { return new(answer) }}
+)
+
+func newExchange(c *conn) *exchange {
+	x := exchanges.Get().(*exchange)
+	x.conn = c
+	x.req.Reset()
 	return x
 }
 
-// ServeHTTP forwards one request.
-func (e *Engine) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	e.inFlight.Add(1)
-	x := &exchange{engine: e, record: newRecord(r)}
-	w := &writer{ResponseWriter: rw, rc: http.NewResponseController(rw), x: x, proto10: !r.ProtoAtLeast(1, 1)}
-	defer func() { x.end(w, recover()) }()
-
-	kind := x.match(r)
-	if kind != balance.OK {
-		x.answer(w, kind)
-		return
+// free gives up what x holds. Nothing of the head may be used any more.
+func (x *exchange) free() {
+	x.body.finish(&x.conn.in)
+	if x.res != nil {
+		x.res.in.release()
+		x.res.ended = false
+		answers.Put(x.res)
 	}
-	x.service.Stats.Begin()
-	x.attempts = x.service.Attempts(r.Method)
-	x.upgrade = keepUpgrade(r)
-	w.rc.EnableFullDuplex() // only HTTP/1 needs it; others refuse
-	if r.Body != nil && r.Body != http.NoBody {
-		x.body = newBody(r, w.rc)
-	}
-	e.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	x.conn, x.head, x.path, x.host = nil, nil, "", ""
+	x.record = balance.Record{}
+	x.service, x.upstream, x.pool, x.up, x.res = nil, nil, nil, nil, nil
+	x.attempts = balance.Attempts{}
+	x.begun, x.ended, x.began, x.closing, x.expects, x.tunnel, x.heard = false, false, false, false, false, false, false
+	x.interims, x.interimN = 0, 0
+	exchanges.Put(x)
 }
 
-// match finds the service, or the kind of answer that is given without one.
-func (x *exchange) match(r *http.Request) balance.Kind {
-	table := x.engine.Table.Load()
+// text is a part of the head, as long as that is there.
+func (x *exchange) text(s http1.Span) string { return view(s.In(x.head)) }
+
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
+
+// begin counts the request. Its head is there, or as much of it as was right.
+func (x *exchange) begin() {
+	x.conn.engine.inFlight.Add(1)
+	x.begun = true
+	now := time.Now()
+	newID(&x.id)
+	x.record = balance.Record{
+		Time: now, Client: x.conn.client, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
+		Host: x.text(x.req.Authority), Referer: x.text(x.req.Referer), UserAgent: x.text(x.req.UserAgent), RequestID: view(x.id[:]),
+	}
+}
+
+// run forwards the request and answers it. It reports whether the connection
+// goes on.
+func (x *exchange) run() bool {
+	x.begin()
+	x.body.begin(x)
+	x.closing = x.req.Close
+	x.expects = x.req.Expect
+	switch kind := x.match(); {
+	case kind != balance.OK:
+		x.answer(kind)
+		return x.end()
+	case x.service == nil:
+		x.options()
+		return x.end()
+	}
+	x.service.Stats.Begin()
+	x.attempts = x.service.Attempts(x.record.Method)
+	x.forward()
+	return x.end()
+}
+
+// refuse answers a request whose head has a fault.
+func (x *exchange) refuse(f http1.Fault) {
+	x.begin()
+	x.closing = true
+	x.record.Reason, x.record.Offset = f.Reason(), x.req.Offset()
+	x.answer(kindOf(f))
+	x.end()
+}
+
+// match finds the service, or the kind of answer that is given without one. None
+// and OK is a question to the proxy itself.
+func (x *exchange) match() balance.Kind {
 	switch {
-	case r.ProtoMajor != 1:
-		return balance.BadVersion
-	case r.Method == http.MethodConnect, r.Method == http.MethodTrace, r.Method == "TRACK":
-		return balance.MethodDenied // a tunnel; what shows credentials
-	case !goodTarget(r):
-		return balance.BadTarget
-	case table == nil || !table.Ready():
+	case x.req.Trace:
+		return balance.MethodDenied
+	case x.req.Asterisk || x.req.Final:
+		return balance.OK
+	}
+	table := x.conn.engine.Table.Load()
+	if table == nil || !table.Ready() {
 		return balance.NotReady
 	}
-	if x.service = table.Match(r.Host, rawPath(r)); x.service == nil {
+	x.host, x.path = x.record.Host, x.text(x.req.Path)
+	if x.path == "" {
+		x.path = "/"
+	}
+	if x.service = table.Match(x.host, x.path); x.service == nil {
 		return balance.NoRoute
 	}
 	x.record.Service = x.service.Name
 	return balance.OK
 }
 
-// answer gives the client an error answer.
-func (x *exchange) answer(w *writer, kind balance.Kind) {
-	x.record.Why = kind
-	if x.service == nil {
-		x.engine.Tally.Add(kind)
+// renew takes the exchange's service from the newest table, and reports whether
+// that is another one than before.
+func (x *exchange) renew() bool {
+	service := x.conn.engine.Table.Load().Match(x.host, x.path)
+	if service == nil || service == x.service || service.Name != x.service.Name {
+		return false
 	}
-	if kind == balance.ClientGone || w.status != 0 {
-		panic(http.ErrAbortHandler) // nobody reads it, or another answer has begun
-	}
-	a := kind.Answer()
-	text := a.Reason + "\n\nRequest " + x.record.RequestID + "\n"
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
-	h.Set("Cache-Control", "no-store")
-	h.Set("Proxy-Status", a.ProxyStatus())
-	h.Set("X-Request-Id", x.record.RequestID)
-	switch kind {
-	case balance.MethodDenied:
-		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-		fallthrough
-	case balance.BadVersion, balance.BadTarget, balance.BadRequest, balance.BodyTimeout:
-		h.Set("Connection", "close")
-	}
-	w.WriteHeader(a.Status)
-	w.Write([]byte(text))
+	x.service = service
+	return true
 }
 
-// end accounts for the exchange. problem is what the handler panicked with: the
-// connection is given up, and no other.
-func (x *exchange) end(w *writer, problem any) {
-	defer x.engine.inFlight.Add(-1)
-	rec := x.record
-	rec.Duration = time.Since(rec.Time)
-	rec.Status, rec.Bytes = w.status, w.bytes
-	if x.tunnel {
-		rec.Status = http.StatusSwitchingProtocols // written behind w's back
+// forward sends the request to one upstream after another, as long as package
+// balance says so, and passes the answer on.
+func (x *exchange) forward() {
+	move := x.attempts.First()
+	for {
+		if move.To == nil && move.Exhausted && x.renew() {
+			// The table was swapped meanwhile: who left may have a successor.
+			move = x.attempts.Renew(x.service, move.Kind)
+		}
+		if move.To == nil {
+			x.answer(move.Kind)
+			return
+		}
+		if x.attempts.Tries() > 1 {
+			x.service.Stats.Retry()
+		}
+		f := x.attempt(move)
+		if f.Kind == balance.OK {
+			return
+		}
+		x.release(f.Kind.OfEndpoint())
+		move = x.attempts.Next(f)
 	}
+}
+
+// end accounts for the request. It reports whether the connection goes on.
+func (x *exchange) end() bool {
+	c := x.conn
+	rec := &x.record
+	c.now = time.Now()
+	rec.Duration = c.now.Sub(rec.Time)
 	rec.Tries = x.attempts.Tries()
-	if problem != nil && problem != http.ErrAbortHandler {
-		rec.Why = balance.Internal
-		x.engine.panics.Add(1)
-		x.engine.Log.Error("a request panicked; its connection is closed", "err", problem, "stack", string(debug.Stack()))
-	}
-	if problem != nil && rec.Why == balance.OK {
-		rec.Why = balance.ClientGone // writing to it ended
-	}
-	w.done(x.body)
-	if x.try != nil {
-		x.try.end()
-	}
 	if x.upstream != nil {
 		x.release(rec.Status >= 500 || rec.Why.OfEndpoint())
 	}
@@ -141,38 +222,111 @@ func (x *exchange) end(w *writer, problem any) {
 		}
 		x.service.Stats.Done(rec.Status, took)
 	}
-	if x.engine.Record != nil {
-		x.engine.Record(rec)
+	if c.engine.Record != nil {
+		c.engine.Record(rec)
 	}
-	if problem != nil {
-		panic(http.ErrAbortHandler)
+	x.ended = true
+	c.engine.inFlight.Add(-1)
+	return x.goesOn()
+}
+
+// goesOn reports whether another request may come; if not, the connection is
+// brought to its end here.
+func (x *exchange) goesOn() bool {
+	c := x.conn
+	switch {
+	case x.tunnel || x.record.Why == balance.ClientGone || x.record.Status == 0:
+		return false
+	case x.began && x.record.Why != balance.OK: // cut off, and it has to show
+		if x.res.Framing(x.req.Minor) == http1.UntilClose {
+			c.sock.reset() // a clean end would look complete
+		}
+		return false
+	case x.body.kind != balance.OK:
+		c.linger()
+		return false
+	case x.closing || x.helper.fin || !x.body.over && !x.discard():
+		c.linger()
+		return false
+	}
+	return true
+}
+
+// abandon accounts for a request that panicked.
+func (x *exchange) abandon() {
+	x.dropUpstream()
+	x.helper.stop(x)
+	if x.begun && !x.ended {
+		x.record.Why = balance.Internal
+		x.conn.sock.reset()
+		x.record.Status = 0
+		defer func() {
+			if recover() != nil && !x.ended {
+				x.ended = true
+				x.conn.engine.inFlight.Add(-1)
+			}
+		}()
+		x.end()
 	}
 }
 
 // release ends the attempt that runs.
 func (x *exchange) release(failed bool) {
 	u := x.upstream
+	x.dropUpstream()
 	x.upstream = nil
 	var took time.Duration
 	if !x.tunnel && !failed {
-		took = time.Since(x.try.began)
+		took = time.Since(x.tried)
 	}
 	u.End(took, failed)
 	if u.Idle() {
-		x.engine.Forget(u)
+		x.conn.engine.Forget(u)
 	}
 }
 
-func newRecord(r *http.Request) *balance.Record {
-	client, _, _ := net.SplitHostPort(r.RemoteAddr)
-	return &balance.Record{
-		Time: time.Now(), Client: client, Method: r.Method, Target: r.RequestURI, Proto: r.Proto, Host: r.Host,
-		Referer: r.Referer(), UserAgent: r.UserAgent(), RequestID: newID(),
+// dropUpstream closes the connection to the upstream, if there is one.
+func (x *exchange) dropUpstream() {
+	if x.up == nil {
+		return
 	}
+	x.up.Close()
+	x.helper.stop(x)
+	x.conn.attach(nil)
+	x.up = nil
 }
 
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+// handBack gives the connection to the upstream back, now that the answer has
+// been read; release closes it where it can't be used again. It reports false
+// while the request is still being sent.
+func (x *exchange) handBack() bool {
+	if x.helper.uploading.Load() {
+		return false
+	}
+	x.helper.stop(x)
+	res := x.res
+	if !x.body.over || x.helper.broken.Load() || x.helper.gone.Load() || res.Close || res.Body == http1.UntilClose || res.in.len() > 0 ||
+		x.upstream.State() == balance.Leaving {
+		return true
+	}
+	x.conn.attach(nil)
+	x.pool.put(x.up, time.Now())
+	x.up = nil
+	return true
+}
+
+// settle waits, once the answer is complete and the request is not, for the
+// helper to end what it is just doing.
+func (x *exchange) settle() {
+	h := &x.helper
+	h.stopping.Store(true)
+	x.conn.sock.wake()
+	select {
+	case <-h.done:
+	case <-time.After(settleTime):
+		x.up.Close()
+		<-h.done
+	}
+	h.running = false
+	x.handBack()
 }

@@ -1,45 +1,23 @@
 package portable_test
 
 import (
-	"bytes"
-	"context"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
-	"time"
 
-	"go.uber.org/goleak"
-
-	"muster/catalog"
 	"muster/internal/testserver"
 	"muster/proxy/balance"
 	"muster/proxy/portable"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 // A bug in one request costs its connection and nothing else.
 func TestPanicCostsOneConnection(t *testing.T) {
 	a := testserver.New(t, "a")
-	service := balance.NewService("web", new(balance.Stats), []balance.Member{{Upstream: balance.NewUpstream("web", "a", a.Addr, ""), Weight: 1}})
-	service.Connect, service.Response = time.Minute, time.Minute
-	var table atomic.Pointer[balance.Table]
-	routes := balance.NewRoutes([]balance.Target{{Route: catalog.Route{Path: "/app"}, Service: 0}})
-	table.Store(balance.NewTable(true, routes, []*balance.Service{service}))
-	var log bytes.Buffer
-	e := portable.New(portable.Config{Table: &table, Tally: nil /* the bug */, Log: slog.New(slog.NewTextHandler(&log, nil))})
-
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- e.Serve(ctx, l, portable.Listener{}) }()
-	other := testserver.Dial(t, l.Addr().String())
+	log := new(text)
+	e, addr := serve(t, portable.Config{Tally: nil /* the bug */, Log: slog.New(slog.NewTextHandler(log, nil))}, "/app", a.Addr)
+	other := testserver.Dial(t, addr)
 	fine := func() {
 		t.Helper()
 		other.Send("GET /app HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -49,7 +27,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 		}
 	}
 	fine()
-	c := testserver.Dial(t, l.Addr().String())
+	c := testserver.Dial(t, addr)
 	c.Send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
 	if text, _ := c.Rest(); text != "" {
 		t.Errorf("answer %q, want none and the end", text)
@@ -58,12 +36,42 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	if e.Panics() != 1 {
 		t.Errorf("%d panics counted, want 1", e.Panics())
 	}
-	cancel()
-	if err := <-served; err != nil {
-		t.Errorf("Serve: %v", err)
+	if s := log.String(); !strings.Contains(s, "panicked") || !strings.Contains(s, "exchange.go") {
+		t.Errorf("log %s: want the stack", s)
 	}
-	e.Close()
-	if e.InFlight() != 0 || !strings.Contains(log.String(), "panicked") || !strings.Contains(log.String(), "exchange.go") {
-		t.Errorf("in flight %d, log %s: want 0 and the stack", e.InFlight(), &log)
+}
+
+// A bug in what takes the records costs its connection, and the counts are
+// right.
+func TestPanicOfRecord(t *testing.T) {
+	a := testserver.New(t, "a")
+	e, addr := serve(t, portable.Config{Tally: new(balance.Tally), Record: func(*balance.Record) { panic("a bug") }}, "/", a.Addr)
+	for range 2 {
+		c := testserver.Dial(t, addr)
+		c.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		if s, _ := c.Rest(); !strings.HasPrefix(s, "HTTP/1.1 200") {
+			t.Errorf("answer %q, want a 200 and the end", s)
+		}
 	}
+	if e.Panics() != 2 {
+		t.Errorf("%d panics counted, want 2", e.Panics())
+	}
+}
+
+// text is a log that several may write.
+type text struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (t *text) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(p)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
 }

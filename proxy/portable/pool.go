@@ -2,10 +2,10 @@ package portable
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
-	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"muster/proxy/balance"
@@ -13,18 +13,25 @@ import (
 
 // What a pool keeps, and how long things may take that no setting names.
 const (
-	idlePerUpstream   = 256
-	idleTimeout       = 90 * time.Second
-	handshakeTimeout  = 5 * time.Second
-	continueTimeout   = time.Second
-	responseHeadBytes = 64 << 10
+	idlePerUpstream  = 256
+	idleTimeout      = 90 * time.Second
+	sweepInterval    = time.Second / 2
+	handshakeTimeout = 5 * time.Second
 )
 
-// A pool is the connections to one upstream.
+// An upstream is a connection to an endpoint.
+type upstream struct {
+	*socket
+	reused bool      // it has carried a request before
+	since  time.Time // idle
+}
+
+// A pool is the idle connections to one endpoint. The one that was used last is
+// used next, so that those that are too many grow old.
 type pool struct {
-	scheme string
-	reuse  *http.Transport
-	fresh  *http.Transport // never uses a connection twice
+	mu     sync.Mutex // guards what follows
+	idle   []*upstream
+	closed bool
 }
 
 // pool returns the pool of u, made when it is first needed.
@@ -32,92 +39,140 @@ func (e *Engine) pool(u *balance.Upstream) *pool {
 	if p, ok := e.pools.Load(u); ok {
 		return p.(*pool)
 	}
-	p, _ := e.pools.LoadOrStore(u, newPool(u.Proto))
+	p, _ := e.pools.LoadOrStore(u, new(pool))
 	return p.(*pool)
 }
 
-func newPool(proto string) *pool {
-	p := &pool{scheme: "http", reuse: transport(), fresh: transport()}
-	if proto == "https" {
-		p.scheme = "https"
+// take returns an idle connection that is good, or nil. One on which something
+// came, or that was closed, is thrown away: nobody asked for it.
+func (p *pool) take() *upstream {
+	for {
+		p.mu.Lock()
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return nil
+		}
+		c := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if c.alive() {
+			return c
+		}
+		c.Close()
 	}
-	p.fresh.DisableKeepAlives = true
-	return p
 }
 
-func transport() *http.Transport {
-	return &http.Transport{
-		DialContext:            dial,
-		MaxIdleConnsPerHost:    idlePerUpstream,
-		IdleConnTimeout:        idleTimeout,
-		TLSHandshakeTimeout:    handshakeTimeout,
-		ExpectContinueTimeout:  continueTimeout,
-		MaxResponseHeaderBytes: responseHeadBytes,
-		DisableCompression:     true,
+// put keeps a connection for later.
+func (p *pool) put(c *upstream, now time.Time) {
+	c.reused, c.since = true, now
+	p.mu.Lock()
+	keep := !p.closed && len(p.idle) < idlePerUpstream
+	if keep {
+		p.idle = append(p.idle, c)
+	}
+	p.mu.Unlock()
+	if !keep {
+		c.Close()
 	}
 }
 
 func (p *pool) close() {
-	p.reuse.CloseIdleConnections()
-	p.fresh.CloseIdleConnections()
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, c := range idle {
+		c.Close()
+	}
 }
 
-// dial connects within the time that the request's service allows.
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	t := ctx.Value(tryKey{}).(*try)
-	if t.wrote() {
-		return nil, errAgain
+// sweep closes what is old, or was closed by the endpoint.
+func (p *pool) sweep(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := p.idle[:0]
+	for _, c := range p.idle {
+		if now.Sub(c.since) < idleTimeout && c.alive() {
+			kept = append(kept, c)
+		} else {
+			c.Close()
+		}
 	}
-	d := net.Dialer{Timeout: t.connect}
-	c, err := d.DialContext(ctx, network, addr)
+	clear(p.idle[len(kept):])
+	p.idle = kept
+}
+
+// A sweeper sweeps the pools while somebody serves.
+type sweeper struct {
+	mu      sync.Mutex // guards what follows
+	serving int
+	stop    context.CancelFunc
+	done    chan struct{}
+}
+
+func (e *Engine) startSweeping() {
+	s := &e.sweeper
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving++; s.serving > 1 {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.stop, s.done = stop, done
+	go func() {
+		defer close(done)
+		t := time.NewTicker(sweepInterval)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-t.C:
+				e.pools.Range(func(_, p any) bool {
+					p.(*pool).sweep(now)
+					return true
+				})
+			}
+		}
+	}()
+}
+
+func (e *Engine) stopSweeping() {
+	s := &e.sweeper
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving--; s.serving == 0 {
+		s.stop()
+		<-s.done
+	}
+}
+
+// dial connects to u.
+func dial(ctx context.Context, u *balance.Upstream, timeout time.Duration) (*upstream, error) {
+	d := net.Dialer{Timeout: timeout}
+	c, err := d.DialContext(ctx, "tcp", u.Addr)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, silence: t.silence}, nil
-}
-
-// A conn is a connection to an upstream that knows how much was written to it.
-type conn struct {
-	net.Conn
-	silence time.Duration // how long one write may wait
-	written atomic.Int64
-	try     atomic.Pointer[try] // what goes by it now, or did last
-	refuse  atomic.Bool         // nothing more may be written
-	tunnel  atomic.Bool         // writes may wait for ever
-}
-
-var errRefused = errors.New("not to be written to")
-
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	if u.Proto != "https" {
+		return &upstream{socket: newSocket(c)}, nil
+	}
+	host, _, err := net.SplitHostPort(u.Addr)
 	if err != nil {
-		if t := c.try.Load(); t != nil {
-			t.hungUp()
-		}
+		c.Close()
+		return nil, err
 	}
-	return n, err
+	t := tls.Client(c, &tls.Config{ServerName: host})
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, errors.Join(errHandshake, err)
+	}
+	return &upstream{socket: newSocket(t)}, nil
 }
 
-func (c *conn) Write(p []byte) (int, error) {
-	if c.refuse.Load() {
-		return 0, errRefused
-	}
-	if !c.tunnel.Load() {
-		c.SetWriteDeadline(time.Now().Add(c.silence))
-	}
-	n, err := c.Conn.Write(p)
-	c.written.Add(int64(n))
-	return n, err
-}
-
-// CloseWrite ends one direction of a tunnel.
-func (c *conn) CloseWrite() error { return closeWrite(c.Conn) }
-
-// counted returns our side of a connection that a transport reports.
-func counted(c net.Conn) *conn {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = t.NetConn()
-	}
-	counted, _ := c.(*conn)
-	return counted
-}
+var errHandshake = errors.New("tls handshake")

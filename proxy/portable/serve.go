@@ -2,11 +2,12 @@ package portable
 
 import (
 	"context"
-	"log/slog"
 	"net"
-	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"muster/proxy/http1"
 )
 
 // A Listener is how one listener treats its clients. A zero is the default.
@@ -34,11 +35,42 @@ func (l Listener) defaults() Listener {
 	return l
 }
 
-type bodyTimeoutKey struct{}
+// What no setting names.
+const (
+	writeTimeout    = 30 * time.Second      // a client takes no byte of its answer
+	expectTimeout   = time.Second           // an endpoint says nothing to Expect: 100-continue
+	halfCloseGrace  = time.Second           // for an answer, when the client has ended its direction
+	uploadGrace     = time.Second           // for an early answer, when the endpoint takes no more of the body
+	streamSilence   = time.Hour             // within an event stream
+	tunnelSilence   = time.Hour             // both ways
+	tunnelHalf      = 30 * time.Second      // when one direction of a tunnel has ended
+	discardTimeout  = time.Second           // for the rest of a body whose answer is complete
+	discardMost     = 64 << 10              // bytes of it
+	lingerSilence   = 2 * time.Second       // when the last answer was written
+	lingerMost      = 10 * time.Second      //
+	settleTime      = 50 * time.Millisecond // for the upload, once the answer is complete
+	watchAfter      = 20 * time.Millisecond
+	maxTarget       = 8 << 10
+	maxInterim      = 16 // 1xx that a request may get
+	maxInterimBytes = 32 << 10
+)
 
-// bodyTimeout is the Body of the listener that r came by.
-func bodyTimeout(r *http.Request) time.Duration {
-	return r.Context().Value(bodyTimeoutKey{}).(time.Duration)
+var answerLimits = http1.Limits{Head: 64 << 10, Fields: http1.MaxResponseFields}
+
+// A serving is one call of Serve.
+type serving struct {
+	engine *Engine
+	how    Listener
+	limits http1.Limits
+	base   context.Context // of what is dialled; ended when the rest is cut off
+
+	draining atomic.Bool
+	grace    time.Time // until when new connections may send their first request; written before draining
+	running  *crowd    // requests, tunnels too
+	conns    *crowd
+
+	mu  sync.Mutex // guards all
+	all map[*conn]struct{}
 }
 
 // Serve accepts connections from l until ctx ends. Then it closes l and the
@@ -46,66 +78,84 @@ func bodyTimeout(r *http.Request) time.Duration {
 // time, cuts the rest off, and returns nil. Any other end is an error.
 func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error {
 	how = how.defaults()
-	// Requests outlive ctx while they drain; this one cuts them off.
-	base, cut := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), bodyTimeoutKey{}, how.Body))
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	running, conns := newCrowd(), newCrowd()
-	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			running.enter()
-			defer running.leave()
-			e.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: how.Header,
-		IdleTimeout:       how.Idle,
-		MaxHeaderBytes:    how.Head,
-		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
-		ConnState: func(c net.Conn, s http.ConnState) {
-			switch s {
-			case http.StateNew:
-				conns.enter()
-			case http.StateActive:
-				c.SetWriteDeadline(time.Time{}) // of the request before
-			case http.StateClosed, http.StateHijacked:
-				conns.leave()
-			}
-		},
+	s := &serving{
+		engine: e, how: how, base: base, running: newCrowd(), conns: newCrowd(), all: make(map[*conn]struct{}),
+		limits: http1.Limits{Head: how.Head, Target: maxTarget, Fields: http1.MaxRequestFields},
 	}
+	e.startSweeping()
+	defer e.stopSweeping()
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() { served <- s.accept(l) }()
 	var err error
 	select {
 	case err = <-served:
 	case <-ctx.Done():
 		l.Close()
-		<-served // everything that was accepted is known to srv from here on
+		<-served // everything that was accepted is known from here on
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(how.Drain, 0))
-		drain(limit, srv, running, conns)
+		s.drain(limit)
 		cancel()
 	}
 	cut()
-	srv.Close()
-	running.wait(context.WithoutCancel(ctx))
+	s.each((*conn).cut)
+	s.conns.wait(context.WithoutCancel(ctx))
 	return err
+}
+
+func (s *serving) accept(l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		s.conns.enter()
+		cc := newConn(s, c)
+		s.mu.Lock()
+		s.all[cc] = struct{}{}
+		s.mu.Unlock()
+		go cc.serve()
+	}
+}
+
+// left is called when a connection has ended.
+func (s *serving) left(c *conn) {
+	s.mu.Lock()
+	delete(s.all, c)
+	s.mu.Unlock()
+	s.conns.leave()
+}
+
+func (s *serving) each(do func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.all {
+		do(c)
+	}
 }
 
 // drainGrace is how long a connection may take to send its first request, and
 // to take the end of its last answer.
 const drainGrace = time.Second
 
-// drain waits until nothing runs any more, or limit ends. It is no
-// [http.Server.Shutdown], because that drops a request whose head it has just
-// read, on a new connection too, and forgets tunnels.
-func drain(limit context.Context, srv *http.Server, running, conns *crowd) {
-	srv.SetKeepAlivesEnabled(false) // closes what is idle, the others after their answer
+// drain waits until nothing runs any more, or limit ends. What has just begun to
+// ask is not dropped.
+func (s *serving) drain(limit context.Context) {
+	s.grace = time.Now().Add(drainGrace)
+	s.draining.Store(true)
+	s.each(func(c *conn) {
+		if c.waiting.Load() {
+			c.sock.wake()
+		}
+	})
 	grace := func() {
 		ctx, cancel := context.WithTimeout(limit, drainGrace)
 		defer cancel()
-		conns.wait(ctx)
+		s.conns.wait(ctx)
 	}
 	grace()
-	running.wait(limit)
+	s.running.wait(limit)
 	grace()
 }
 

@@ -1,0 +1,221 @@
+// This file runs once per request.
+
+package portable
+
+import (
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"muster/proxy/balance"
+	"muster/proxy/http1"
+)
+
+// A conn is one client's connection. Its goroutine reads a request head, runs
+// the exchange, and reads the next.
+type conn struct {
+	*serving
+	sock   *socket
+	client string // address without port
+	in     buffer // read, and not used yet
+	now    time.Time
+	x      *exchange // from the first byte of a request on
+
+	waiting atomic.Bool // for a request; drain may wake it
+	counted bool        // in running
+
+	mu      sync.Mutex // guards what follows
+	up      *upstream  // what the exchange has
+	cutting bool
+}
+
+func newConn(s *serving, c net.Conn) *conn {
+	client, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		client = "unknown" // not of the internet
+	}
+	return &conn{serving: s, sock: newSocket(c), client: client}
+}
+
+// cut ends the connection and what it has, whatever it is doing.
+func (c *conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cutting = true
+	c.sock.Close()
+	if c.up != nil {
+		c.up.Close()
+	}
+}
+
+// attach notes what cut has to close beside the client's connection; nil: no
+// more.
+func (c *conn) attach(up *upstream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.up = up
+	if up != nil && c.cutting {
+		up.Close()
+	}
+}
+
+// isCut reports whether cut was called: what failed since then is nobody's doing
+// but ours.
+func (c *conn) isCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cutting
+}
+
+// serve is the connection's goroutine.
+func (c *conn) serve() {
+	defer c.left(c)
+	defer c.sock.Close()
+	defer c.end()
+	c.now = time.Now()
+	for first := true; c.next(first); first = false {
+		if !c.x.run() {
+			return
+		}
+		c.endRequest()
+	}
+}
+
+// end gives up what the connection holds. A panic costs this connection and no
+// other.
+func (c *conn) end() {
+	if problem := recover(); problem != nil {
+		c.engine.panicked(problem)
+		if c.x != nil {
+			c.x.abandon()
+		}
+	}
+	c.endRequest()
+	c.in.release()
+}
+
+func (e *Engine) panicked(problem any) {
+	e.panics.Add(1)
+	e.Log.Error("a request panicked; its connection is closed", "err", problem, "stack", string(debug.Stack()))
+}
+
+// endRequest gives up what one request held.
+func (c *conn) endRequest() {
+	if c.x != nil {
+		c.x.free()
+		c.x = nil
+	}
+	if c.counted {
+		c.counted = false
+		c.running.leave()
+	}
+}
+
+// next reads a request's head into c.x. False is the end of the connection,
+// which was answered if it had to be.
+func (c *conn) next(first bool) bool {
+	if !c.await(first) {
+		return false
+	}
+	c.counted = true
+	c.running.enter()
+	c.x = newExchange(c)
+	limit := c.now.Add(c.how.Header)
+	for {
+		n, f := c.x.req.Parse(c.in.bytes(), c.limits)
+		if f != 0 {
+			c.x.head = c.in.bytes()
+			c.x.refuse(f)
+			return false
+		}
+		if n > 0 {
+			c.x.head = c.in.bytes()[:n]
+			c.in.r += n
+			return true
+		}
+		if len(c.in.free()) == 0 {
+			c.in.grow(2 * c.in.len())
+		}
+		if !c.more(limit) {
+			return false
+		}
+	}
+}
+
+// await waits for the first byte of a request.
+func (c *conn) await(first bool) bool {
+	if c.in.len() > 0 {
+		return true
+	}
+	c.in.release()
+	limit := c.now.Add(c.how.Idle)
+	if first {
+		limit = c.now.Add(max(c.how.Header, c.how.Idle))
+	}
+	c.waiting.Store(true)
+	defer c.waiting.Store(false)
+	for {
+		if c.draining.Load() {
+			if !first {
+				// What has come already is still served.
+				return c.sock.readNow(&c.in, smallBlock) > 0
+			}
+			limit = c.grace
+		}
+		_, err := c.sock.read(&c.in, smallBlock, c.now, limit)
+		if err == errWoken {
+			continue
+		}
+		c.now = time.Now()
+		return err == nil
+	}
+}
+
+// more reads more of a head that has begun.
+func (c *conn) more(limit time.Time) bool {
+	for {
+		_, err := c.sock.read(&c.in, smallBlock, c.now, limit)
+		switch {
+		case err == nil:
+			return true
+		case err == errWoken:
+			continue
+		case isTimeout(err):
+			c.x.head = c.in.bytes()
+			c.x.begin()
+			c.x.closing = true
+			c.x.answer(balance.HeadTimeout)
+			c.x.end()
+		}
+		return false
+	}
+}
+
+// linger ends our direction and reads what still comes, so that no reset
+// overtakes the last answer (RFC 9112, section 9.6).
+func (c *conn) linger() {
+	if c.sock.closeWrite() != nil {
+		return
+	}
+	now := time.Now()
+	end := now.Add(lingerMost)
+	var waste buffer
+	defer waste.release()
+	for now.Before(end) {
+		limit := now.Add(lingerSilence)
+		if limit.After(end) {
+			limit = end
+		}
+		_, err := c.sock.read(&waste, largeBlock, now, limit)
+		if err != nil && err != errWoken {
+			return
+		}
+		waste.release()
+		now = time.Now()
+	}
+}
+
+// kindOf is the kind of a request's fault.
+func kindOf(f http1.Fault) balance.Kind { return balance.KindOf(f.Status(), f.Kind()) }

@@ -1,0 +1,46 @@
+//go:build !linux
+
+package portable
+
+import (
+	"errors"
+	"syscall"
+)
+
+func sysRead(fd uintptr, p []byte) (int, syscall.Errno) { return retry(syscall.Read, fd, p) }
+
+func sysWrite(fd uintptr, p []byte) (int, syscall.Errno) { return retry(syscall.Write, fd, p) }
+
+func retry(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, syscall.Errno) {
+	for {
+		n, err := call(int(fd), p)
+		if err == nil {
+			return n, 0
+		}
+		if errno := errnoOf(err); errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// sysPeek looks at what there is to read; no error is that something is, or the
+// end.
+func sysPeek(fd uintptr, p []byte) syscall.Errno {
+	for {
+		_, _, err := syscall.Recvfrom(int(fd), p, syscall.MSG_PEEK)
+		if err == nil {
+			return 0
+		}
+		if errno := errnoOf(err); errno != syscall.EINTR {
+			return errno
+		}
+	}
+}
+
+func errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return syscall.EIO
+}
