@@ -43,6 +43,7 @@ type container struct {
 	State struct {
 		Status          string // running, exited, paused, …
 		Running, Paused bool
+		Restarting      bool // it waits to be started again, and counts as running
 		ExitCode        int
 		Health          *struct {
 			Status string // starting, healthy, unhealthy, or none
@@ -79,7 +80,7 @@ func inspect(ctx context.Context, client *http.Client, where string) (c containe
 func (c container) healthy() error {
 	s := c.State
 	switch {
-	case !s.Running:
+	case !s.Running, s.Restarting:
 		return fmt.Errorf("the container is %s (exit code %d): want running", s.Status, s.ExitCode)
 	case s.Paused:
 		return errors.New("the container is paused: want running")

@@ -79,6 +79,11 @@ func TestDockerCheck(t *testing.T) {
 	e.Docker(t, "exec", healthy, "/app", "ill")
 	until(healthy, "the container is unhealthy")
 
+	// One that ends again and again is running while it waits, as the engine has it.
+	e.Docker(t, "run", "-d", "--name", plain+"-ends", "--restart", "always", plain, "check")
+	defer e.Docker(t, "rm", "-f", plain+"-ends")
+	until(plain+"-ends", "the container is restarting (exit code 1): want running")
+
 	at.docker = "unix:///does/not/exist"
 	if err := check(healthy); err == nil || !strings.Contains(err.Error(), "docker: dial unix /does/not/exist") {
 		t.Errorf("no engine: got %v", err)
