@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector has pools forget at random, and so there are allocations.
+
 package portable_test
 
 import (
