@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/moby/moby/client"
 
 	"muster/internal/dockertest"
 )
@@ -25,15 +28,14 @@ type scene struct {
 	*dockertest.Engine
 	t    *testing.T
 	f    *Follower
-	log  said
+	log  *said
 	name string // begins those of our containers
-	seen []string
 }
 
 // follow starts an engine and follows it.
 func follow(t *testing.T, c Config) *scene {
-	s := &scene{Engine: dockertest.Start(t), t: t, name: fmt.Sprintf("docker-%d-", os.Getpid())}
-	c.Host, c.Log = "unix://"+s.Socket(), slog.New(slog.NewTextHandler(&s.log, nil))
+	s := &scene{Engine: dockertest.Start(t), t: t, log: new(said), name: fmt.Sprintf("docker-%d-", os.Getpid())}
+	c.Host, c.Log = "unix://"+s.Socket(), slog.New(slog.NewTextHandler(s.log, nil))
 	s.f = Follow(t.Context(), c)
 	t.Cleanup(s.f.Close)
 	return s
@@ -141,12 +143,13 @@ func TestContainers(t *testing.T) {
 		{"registrator", testRegistrator},
 		{"addresses", testAddresses},
 		{"many", testMany},
+		{"1000 changes", testThousand},
 		{"engine killed", testEngineKilled},
 		{"engine restarted", testEngineRestarted},
 		{"engine frozen", testEngineFrozen},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			one := &scene{Engine: s.Engine, t: t, f: s.f, name: fmt.Sprintf("%s%s-", s.name, strings.ReplaceAll(test.name, " ", ""))}
+			one := &scene{Engine: s.Engine, t: t, f: s.f, log: s.log, name: fmt.Sprintf("%s%s-", s.name, strings.ReplaceAll(test.name, " ", ""))}
 			defer func() {
 				if ids := s.Docker(t, "ps", "-aq", "--filter", "name="+one.name); ids != "" {
 					s.Docker(t, append([]string{"rm", "-f", "-v"}, strings.Fields(ids)...)...)
@@ -276,6 +279,10 @@ func testBadLabels(t *testing.T, s *scene, plain, _ string) {
 	s.run("a", plain, "--label", "muster.service=web", "--label", "muster.prot=80")
 	s.run("b", plain, "--label", "muster.service=web")
 	s.until("web b up")
+	said := "container=" + s.name + `a err="unknown label \"muster.prot\" (did you mean \"muster.port\"?)"`
+	if n := strings.Count(s.log.String(), said); n != 1 {
+		t.Errorf("%s is said %d times, want once, in\n%s", said, n, s.log.String())
+	}
 }
 
 func testRegistrator(t *testing.T, s *scene, plain, _ string) {
@@ -312,13 +319,53 @@ func testAddresses(t *testing.T, s *scene, plain, _ string) {
 // Many at once lose nobody.
 func testMany(t *testing.T, s *scene, plain, _ string) {
 	var want []string
-	for i := range 12 {
+	for i := range 8 {
 		want = append(want, fmt.Sprintf("web %02d up", i))
 		s.run(fmt.Sprintf("%02d", i), plain, "--label", "muster.service=web")
 	}
 	s.until(want...)
 	s.Docker(t, append([]string{"kill"}, strings.Fields(s.Docker(t, "ps", "-q", "--filter", "name="+s.name))...)...)
 	s.until()
+}
+
+// A thousand changes leave no goroutine, no connection and no memory behind.
+func testThousand(t *testing.T, s *scene, plain, _ string) {
+	s.run("a", plain, "--label", "muster.service=web", "--label", "muster.id="+s.name)
+	s.until("web a up")
+	id := s.Docker(t, "inspect", "-f", "{{.Id}}", s.name+"a")
+	c, err := Config{Host: "unix://" + s.Socket()}.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	measure := func() (goroutines, files int, heap uint64) {
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return runtime.NumGoroutine(), len(open), m.HeapAlloc
+	}
+	var goroutines, files int
+	var heap uint64
+	for i := range 1100 {
+		name := fmt.Sprintf("x%d", i)
+		if _, err := c.ContainerRename(t.Context(), id, client.ContainerRenameOptions{NewName: s.name + name}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 99 || i == 1099 {
+			s.until("web " + name + " up")
+			g, f, h := measure()
+			t.Logf("after %d changes: %d goroutines, %d files, %d KiB", i+1, g, f, h>>10)
+			if i == 99 {
+				goroutines, files, heap = g, f, h
+			} else if g > goroutines+4 || f > files+4 || h > heap+1<<20 {
+				t.Errorf("after 100 changes %d goroutines, %d files, %d bytes, and 1,000 later %d, %d and %d: want no more", goroutines, files, heap, g, f, h)
+			}
+		}
+	}
 }
 
 // The containers of an engine that is killed run on. What happens until it is back

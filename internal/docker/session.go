@@ -70,21 +70,24 @@ func (cs *containers) open(s *session) error {
 }
 
 // keepUp inspects what was listed and then what events name, and asks once a
-// second whether the engine is there. Each container is inspected by itself: the
+// second whether the engine is there. The first list is whole, or lacks only what the
+// engine has not told of within three seconds. Each container is inspected by itself: the
 // engine does not tell of one while it starts, and the others go on.
 func (cs *containers) keepUp(s *session, alive func(), publish func([]App)) (answered bool, err error) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	ticks := 0
+	ticks, changed := 0, true
 	for {
 		s.inspect(cs)
-		if answered = answered || len(s.busy)+len(cs.dirty) == 0 || ticks > 2; answered {
+		if answered = answered || len(s.busy)+len(cs.dirty) == 0 || ticks > 2; answered && changed {
 			publish(cs.apps())
+			changed = false
 		}
 		select {
 		case <-s.ctx.Done():
 			return answered, s.ctx.Err()
 		case <-s.in.news:
+			changed = true
 			batch, err := s.in.take()
 			cs.note(batch)
 			if err != nil {
@@ -92,6 +95,7 @@ func (cs *containers) keepUp(s *session, alive func(), publish func([]App)) (ans
 				return answered, err
 			}
 		case r := <-s.results:
+			changed = true
 			delete(s.busy, r.id)
 			if err := cs.learn(r); err != nil {
 				return answered, err
