@@ -15,6 +15,7 @@ func TestURL(t *testing.T) {
 		"redis://127.0.0.1/3":          "*redis.Store",
 		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
+		"docker:/run/docker.sock":      "*docker.Store",
 		"file:/etc/x.yaml":             "*file.Store",
 		"env:":                         "*env.Store",
 	} {
@@ -62,6 +63,9 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "etcdv3", Nodes: []string{"127.0.0.1:2379"}}, ""},
 		{ConfdConfig{Backend: "env"}, ""},
 		{ConfdConfig{Backend: "file"}, ""},
+		{ConfdConfig{Backend: "docker"}, ""},
+		{ConfdConfig{Backend: "docker", Nodes: []string{"unix:///run/docker.sock"}}, ""},
+		{ConfdConfig{Backend: "docker", Nodes: []string{"unix:///a", "unix:///b"}}, "docker has one engine"},
 		{ConfdConfig{}, "no available endpoints"},
 		{ConfdConfig{Backend: "etcd", Nodes: []string{"a"}, CAKeys: "/no/such.pem"}, "open /no/such.pem: no such file or directory"},
 		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/4"}, Key: "password"}, ""},
