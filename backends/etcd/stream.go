@@ -101,19 +101,34 @@ func (e *canceledError) Error() string { return "watch canceled: " + e.reason }
 func (s *stream) receive(ctx context.Context) {
 	defer close(s.responses)
 	for {
+		asked := time.Now()
 		r, err := s.grpc.Recv()
 		if err != nil {
 			s.err = err
 			return
 		}
+		caughtUp := time.Since(asked) > ranDry
 		select {
 		case s.responses <- r:
 		case <-ctx.Done():
 			s.err = ctx.Err()
 			return
 		}
+		if caughtUp && len(r.Events) > 0 {
+			pause(ctx, restFor)
+		}
 	}
 }
+
+const (
+	// restFor is how long nothing is taken off a stream after an event that had
+	// to be waited for. In a storm what comes meanwhile waits in the connection,
+	// bounded by its window, and wakes nobody; then it is taken without a rest,
+	// however much it is. The first event after a quiet time comes at once.
+	restFor = 10 * time.Millisecond
+	// ranDry is how long an event has to be waited for when none is there.
+	ranDry = 200 * time.Microsecond
+)
 
 // span is the index of the span that r is about.
 func (s *stream) span(r *etcdserverpb.WatchResponse) int {

@@ -19,11 +19,6 @@ const (
 	// from a stuck one by its answers.
 	askEvery = 500 * time.Millisecond
 
-	// restFor is how long nothing is taken off a stream after news: in a storm
-	// what comes meanwhile waits in the connection, and wakes nobody. The first
-	// news after a quiet time come at once.
-	restFor = 10 * time.Millisecond
-
 	// fewKeys are listed again after any break, which is always right. More than
 	// that are only listed when etcd can't prove that it is where it was.
 	fewKeys = 10_000
@@ -200,15 +195,11 @@ func (w *watch) follow(ctx context.Context, s *stream, full *backends.Change) er
 		if needProgress {
 			s.askProgress()
 		}
-		news := len(c.Put)+len(c.Deleted) > 0
-		if news || proof || time.Since(lastYield) >= askEvery {
+		if len(c.Put)+len(c.Deleted) > 0 || proof || time.Since(lastYield) >= askEvery {
 			if !w.yield(c, nil) {
 				return errLeft
 			}
 			lastYield = time.Now()
-		}
-		if news {
-			pause(ctx, restFor)
 		}
 		// What the loop's body took is not etcd's silence.
 		silence.Reset(within)
