@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"muster/internal/freeport"
 )
 
 // A Raw is a server whose connections are scripted, for tests where the bytes
@@ -144,13 +146,12 @@ func (c *Conn) Reset() {
 	c.Close()
 }
 
-// FreeAddr is an address that nobody listens on.
+// FreeAddr is an address that nobody listens on, nor will by chance.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
