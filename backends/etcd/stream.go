@@ -100,6 +100,7 @@ func (e *canceledError) Error() string { return "watch canceled: " + e.reason }
 // receive hands on what comes until the stream ends.
 func (s *stream) receive(ctx context.Context) {
 	defer close(s.responses)
+	var storm storm
 	for {
 		asked := time.Now()
 		r, err := s.grpc.Recv()
@@ -107,28 +108,54 @@ func (s *stream) receive(ctx context.Context) {
 			s.err = err
 			return
 		}
-		caughtUp := time.Since(asked) > ranDry
+		came := time.Now()
 		select {
 		case s.responses <- r:
 		case <-ctx.Done():
 			s.err = ctx.Err()
 			return
 		}
-		if caughtUp && len(r.Events) > 0 {
+		if len(r.Events) > 0 && storm.rests(came, came.Sub(asked)) {
 			pause(ctx, restFor)
 		}
 	}
 }
 
+// A storm is a time of many events, in which a stream is left alone for restFor at
+// a time: what comes meanwhile waits in the connection, bounded by its window,
+// and wakes nobody; then it is taken without a rest, however much it is. Events
+// that follow each other more slowly are taken as they come.
+type storm struct {
+	on     bool
+	piled  int       // events of the last rest that had not to be waited for
+	since  time.Time // when waits began
+	waited int       // events that had to be waited for since then
+}
+
 const (
-	// restFor is how long nothing is taken off a stream after an event that had
-	// to be waited for. In a storm what comes meanwhile waits in the connection,
-	// bounded by its window, and wakes nobody; then it is taken without a rest,
-	// however much it is. The first event after a quiet time comes at once.
-	restFor = 10 * time.Millisecond
-	// ranDry is how long an event has to be waited for when none is there.
-	ranDry = 200 * time.Microsecond
+	restFor    = 10 * time.Millisecond
+	ranDry     = 200 * time.Microsecond // an event that is there takes less
+	stormBegin = 20                     // so many waits
+	stormTime  = 60 * time.Millisecond  // within this time begin one
+	stormGoes  = 2                      // events piled up in a rest: it goes on
 )
+
+// rests reports whether to rest behind an event that came now, after a wait.
+func (s *storm) rests(now time.Time, wait time.Duration) bool {
+	if wait < ranDry {
+		s.piled++
+		return false
+	}
+	if s.on = s.on && s.piled >= stormGoes && wait < stormTime; !s.on {
+		if now.Sub(s.since) > stormTime {
+			s.since, s.waited = now, 0
+		}
+		s.waited++
+		s.on = s.waited >= stormBegin
+	}
+	s.piled = 0
+	return s.on
+}
 
 // span is the index of the span that r is about.
 func (s *stream) span(r *etcdserverpb.WatchResponse) int {
