@@ -1,9 +1,8 @@
 package sidekick
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -102,22 +101,10 @@ func (g *Group) Beat(service, id string) (known bool) {
 // app: POST /beat/SERVICE or /beat/SERVICE/ID.
 func (g *Group) Handler() http.Handler {
 	mux := http.NewServeMux()
-	handleHealth(mux, g.Stuck)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		var not []string
-		for _, m := range g.all() {
-			if st := m.side.Status(); !st.Announced {
-				not = append(not, m.name()+": "+st.String())
-			}
-		}
-		if len(not) > 0 {
-			http.Error(w, "not announced: "+strings.Join(not, "\n"), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
+	mux.HandleFunc("GET /healthz", okUnless(g.Stuck))
+	mux.HandleFunc("GET /readyz", okUnless(g.unready))
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, g.Reports()) })
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { writeMetrics(w, g.Reports()) })
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { writeMetrics(w, g.Reports()...) })
 	beat := func(w http.ResponseWriter, r *http.Request) {
 		if !g.Beat(r.PathValue("service"), r.PathValue("id")) {
 			http.Error(w, "nobody of that name is announced here", http.StatusNotFound)
@@ -130,24 +117,16 @@ func (g *Group) Handler() http.Handler {
 	return mux
 }
 
-func handleHealth(mux *http.ServeMux, stuck func() error) {
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := stuck(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
+// unready says which are not announced, and why.
+func (g *Group) unready() error {
+	var not []string
+	for _, m := range g.all() {
+		if st := m.side.Status(); !st.Announced {
+			not = append(not, m.name()+": "+st.String())
 		}
-		fmt.Fprintln(w, "ok")
-	})
-}
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // the reader may have gone
-}
-
-func writeMetrics(w http.ResponseWriter, reports []Report) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = io.WriteString(w, Metrics(reports...))
+	}
+	if len(not) > 0 {
+		return errors.New("not announced: " + strings.Join(not, "\n"))
+	}
+	return nil
 }
