@@ -130,7 +130,7 @@ type sample struct {
 
 // metrics are those of every report.
 var metrics = []metric{
-	{"announced", "gauge", "1 while the store has the announcement, as far as is known.", gauge(func(r Report) float64 { return one(r.Announced) })},
+	{"announced", "gauge", "1 while the store has the announcement, as far as is known.", single(func(r Report) float64 { return one(r.Announced) })},
 	{"state", "gauge", "1 for the state it is in.", func(r Report) (all []sample) {
 		for _, state := range []string{Starting, Up, Failing, Draining, Left} {
 			all = append(all, sample{map[string]string{"state": state}, one(r.State == state)})
@@ -143,7 +143,7 @@ var metrics = []metric{
 		}
 		return []sample{{nil, *r.LeaseAgeS}}
 	}},
-	{"lease_ttl_seconds", "gauge", "Age of the lease at which the announcement is gone.", gauge(func(r Report) float64 { return r.LeaseTTLS })},
+	{"lease_ttl_seconds", "gauge", "Age of the lease at which the announcement is gone.", single(func(r Report) float64 { return r.LeaseTTLS })},
 	{"check_passing", "gauge", "1 for a check that passed the last time.", checks(func(c Checked) float64 { return one(c.Pass) })},
 	{"check_seconds", "gauge", "Time that a check took the last time.", checks(func(c Checked) float64 { return c.TookMS / 1000 })},
 	{"checks_total", "counter", "Rounds of all checks.", func(r Report) []sample {
@@ -152,18 +152,18 @@ var metrics = []metric{
 	{"transitions_total", "counter", "Changes of the state by checks.", func(r Report) []sample {
 		return counts("to", map[string]int64{Up: r.Counts.Ups, Failing: r.Counts.Failings})
 	}},
-	{"rise", "gauge", "Passes in a row that are needed; more than -rise while the app is flapping.", gauge(func(r Report) float64 { return float64(r.Rise) })},
+	{"rise", "gauge", "Passes in a row that are needed; more than -rise while the app is flapping.", single(func(r Report) float64 { return float64(r.Rise) })},
 	{"writes_total", "counter", "Attempts to change the announcement.", func(r Report) []sample {
 		return counts("result", map[string]int64{"done": r.Counts.Writes, "failed": r.Counts.WriteErrors})
 	}},
-	{"conflicts_total", "counter", "Others that were found to hold the key.", gauge(func(r Report) float64 { return float64(r.Counts.Conflicts) })},
-	{"leases_lost_total", "counter", "Leases that ended while the app was announced.", gauge(func(r Report) float64 { return float64(r.Counts.LeasesLost) })},
-	{"beats_total", "counter", "Beats of the app.", gauge(func(r Report) float64 { return float64(r.Counts.Beats) })},
-	{"stuck", "gauge", "1 while a loop is stuck, see /healthz.", gauge(func(r Report) float64 { return one(r.Stuck != "") })},
+	{"conflicts_total", "counter", "Others that were found to hold the key.", single(func(r Report) float64 { return float64(r.Counts.Conflicts) })},
+	{"leases_lost_total", "counter", "Leases that ended while the app was announced.", single(func(r Report) float64 { return float64(r.Counts.LeasesLost) })},
+	{"beats_total", "counter", "Beats of the app.", single(func(r Report) float64 { return float64(r.Counts.Beats) })},
+	{"stuck", "gauge", "1 while a loop is stuck, see /healthz.", single(func(r Report) float64 { return one(r.Stuck != "") })},
 }
 
-// gauge is a metric with one value.
-func gauge(value func(Report) float64) func(Report) []sample {
+// single is a metric with one value.
+func single(value func(Report) float64) func(Report) []sample {
 	return func(r Report) []sample { return []sample{{nil, value(r)}} }
 }
 
