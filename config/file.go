@@ -95,7 +95,7 @@ func Load(path string) (*File, error) {
 // Parse is Load of text; name stands in the errors.
 func Parse(name string, text []byte) (*File, error) {
 	var t tables
-	decoded, err := tomlfile.Decode(name, text, &t)
+	decoded, err := tomlfile.Decode(name, string(text), &t)
 	if err != nil {
 		return nil, err
 	}

@@ -78,14 +78,14 @@ func parseFile(name, text string, defaults Config, host HostFunc) (apps []Config
 		Announce                         tomlfile.Tables
 		Listener, Defaults, Log, Service tomlfile.Other // muster.toml is for the proxy too
 	}
-	file, err := tomlfile.Decode(name, []byte(text), &whole)
+	file, err := tomlfile.Decode(name, text, &whole)
 	if err != nil {
 		return nil, err
 	}
 	wrong := file.Unknown()
 	for _, part := range split(text, int(whole.Announce)) {
 		var tables struct{ Announce []appTable }
-		file, err := tomlfile.Decode(name, []byte(part), &tables)
+		file, err := tomlfile.Decode(name, part, &tables)
 		if err != nil {
 			wrong = append(wrong, err)
 			continue

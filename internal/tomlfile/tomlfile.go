@@ -4,7 +4,6 @@
 package tomlfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -25,18 +24,19 @@ type File struct {
 
 // Decode reads text into the struct that into points to; name stands in the
 // errors. An error means that it is no TOML or has a value that does not fit.
-func Decode(name string, text []byte, into any) (*File, error) {
-	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(into)
+func Decode(name, text string, into any) (*File, error) {
+	meta, err := toml.Decode(text, into)
 	if err != nil {
 		return nil, tomlError(name, err)
 	}
-	f := &File{name: name, text: string(text)}
+	f := &File{name: name, text: text}
+	root := reflect.TypeOf(into).Elem()
 	var seen []string
 	for _, key := range meta.Undecoded() {
 		// A key of several tables of an array comes once for each.
-		if path := key.String(); !slices.Contains(seen, path) && !isOther(reflect.TypeOf(into).Elem(), key) {
+		if path := key.String(); !slices.Contains(seen, path) && !isOther(root, key) {
 			seen = append(seen, path)
-			f.unknown = append(f.unknown, f.unknownKey(key, reflect.TypeOf(into).Elem())...)
+			f.unknown = append(f.unknown, f.unknownKey(key, root)...)
 		}
 	}
 	return f, nil

@@ -49,7 +49,7 @@ func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
 		"table = { x = { size = 1 } }\n[[item]]\nsub = { deep = 1, other = 2 }\n": `f.toml:3: unknown key "other" in [item.sub]`,
 	} {
 		var into example
-		f, err := Decode("f.toml", []byte(text), &into)
+		f, err := Decode("f.toml", text, &into)
 		got := ""
 		switch {
 		case err != nil:
@@ -69,7 +69,7 @@ func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
 
 func TestLines(t *testing.T) {
 	var into example
-	f, err := Decode("f.toml", []byte("[[item]]\nname = \"a\"\n\n[[ item ]]\n[item.sub]\ndeep = 1\n[table.x]\nsize = 1\n"), &into)
+	f, err := Decode("f.toml", "[[item]]\nname = \"a\"\n\n[[ item ]]\n[item.sub]\ndeep = 1\n[table.x]\nsize = 1\n", &into)
 	if err != nil {
 		t.Fatal(err)
 	}
