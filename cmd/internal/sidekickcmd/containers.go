@@ -30,9 +30,6 @@ func (f *flags) completeContainers(ctx context.Context, env foreign, names, comm
 			return fmt.Errorf("-%s: want it without -docker: containers have it by label", name)
 		}
 	}
-	if !f.Given("docker-host") {
-		f.cfg.DockerHost = env.dockerHost(f.cfg.DockerHost)
-	}
 	f.engine = docker.Config{Host: f.cfg.DockerHost, Network: f.network, Remote: true}
 	if err := f.common(); err != nil {
 		return err

@@ -55,7 +55,7 @@ func (env foreign) dockerHost(otherwise string) string {
 	return otherwise
 }
 
-// complete gives what no flag said.
+// complete gives what no flag said of the one app.
 func (env foreign) complete(f *flags, names []string) []string {
 	c := &f.cfg
 	if len(names) == 0 {
@@ -66,9 +66,6 @@ func (env foreign) complete(f *flags, names []string) []string {
 	c.ID = cmp.Or(c.ID, env.of(c.Addr, "ID"))
 	if !f.Given("tag") {
 		*f.tags = env.tags(c.Addr)
-	}
-	if !f.Given("docker-host") {
-		c.DockerHost = env.dockerHost(c.DockerHost)
 	}
 	return names
 }

@@ -125,6 +125,9 @@ func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int
 	}
 	env := foreign(std.Getenv)
 	f.forgetConfig(env, names)
+	if !f.Given("docker-host") {
+		f.cfg.DockerHost = env.dockerHost(f.cfg.DockerHost)
+	}
 	var err error
 	switch {
 	case f.docker:
@@ -132,7 +135,7 @@ func (f *flags) parse(ctx context.Context, std cli.Std, args []string) (code int
 	case f.network != "":
 		err = errors.New("-docker-network: want -docker too, which it is for")
 	case f.config != "":
-		err = f.completeDefaults(env, names, command)
+		err = f.completeDefaults(names, command)
 	default:
 		names = env.complete(f, names)
 		if err = f.complete(names, command); err == nil {

@@ -16,7 +16,7 @@ import (
 var forOne = []string{"addr", "id", "route", "port-env", "stop-timeout"}
 
 // completeDefaults makes f.cfg what the tables of -config begin with.
-func (f *flags) completeDefaults(env foreign, names, command []string) error {
+func (f *flags) completeDefaults(names, command []string) error {
 	switch {
 	case len(names) > 0:
 		return fmt.Errorf("%q: want no NAME beside -config, whose tables have it", names[0])
@@ -27,9 +27,6 @@ func (f *flags) completeDefaults(env foreign, names, command []string) error {
 		if f.Given(name) {
 			return fmt.Errorf("-%s: want it without -config, in whose [[announce]] tables each app has its own", name)
 		}
-	}
-	if !f.Given("docker-host") {
-		f.cfg.DockerHost = env.dockerHost(f.cfg.DockerHost)
 	}
 	return f.common()
 }

@@ -64,7 +64,7 @@ func (u *unit) complete(names []string) error {
 		if u.fleet || u.app != "" {
 			return fmt.Errorf("-fleet, -for: want them without -config, which is for no one app")
 		}
-		return u.completeDefaults(func(string) string { return "" }, names, u.command)
+		return u.completeDefaults(names, u.command)
 	}
 	given := u.Given("addr")
 	if u.cfg.Addr == "" && u.command == nil {
