@@ -55,11 +55,10 @@ type containers struct {
 
 // containers is the sidekick of the labelled containers of this machine.
 func (f *flags) containers(lease sidekick.Lease, tell *systemd) (announcer, error) {
-	g, err := sidekick.NewGroup(sidekick.GroupConfig{Lease: lease, Keep: f.cfg.Keep, Log: tell.log, Notify: tell.notify})
+	g, err := f.group(lease, tell)
 	if err != nil {
 		return nil, err
 	}
-	tell.leaveLimit = g.LeaveLimit
 	f.engine.Log = tell.log
 	return &containers{Group: g, engine: f.engine, defaults: f.cfg, log: tell.log}, nil
 }

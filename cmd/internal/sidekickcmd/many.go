@@ -46,11 +46,10 @@ type many struct {
 
 // many reads -config for the first time.
 func (f *flags) many(ctx context.Context, env foreign, lease sidekick.Lease, tell *systemd) (announcer, error) {
-	g, err := sidekick.NewGroup(sidekick.GroupConfig{Lease: lease, Keep: f.cfg.Keep, Log: tell.log, Notify: tell.notify})
+	g, err := f.group(lease, tell)
 	if err != nil {
 		return nil, err
 	}
-	tell.leaveLimit = g.LeaveLimit
 	host := func(iface, cidr string) (string, error) {
 		if iface == "" && cidr == "" {
 			iface, cidr = f.iface, f.cidr
@@ -64,6 +63,16 @@ func (f *flags) many(ctx context.Context, env foreign, lease sidekick.Lease, tel
 		return nil, &fileError{err}
 	}
 	return m, nil
+}
+
+// group is one of nobody yet, of -config or -docker.
+func (f *flags) group(lease sidekick.Lease, tell *systemd) (*sidekick.Group, error) {
+	g, err := sidekick.NewGroup(sidekick.GroupConfig{Lease: lease, Keep: f.cfg.Keep, Log: tell.log, Notify: tell.notify})
+	if err != nil {
+		return nil, err
+	}
+	tell.leaveLimit = g.LeaveLimit
+	return g, nil
 }
 
 // read announces what the files say now. Where whole is false, a bad file is in
