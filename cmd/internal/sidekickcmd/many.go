@@ -50,15 +50,8 @@ func (f *flags) many(ctx context.Context, env foreign, lease sidekick.Lease, tel
 	if err != nil {
 		return nil, err
 	}
-	host := func(iface, cidr string) (string, error) {
-		if iface == "" && cidr == "" {
-			iface, cidr = f.iface, f.cidr
-		}
-		host, _, err := f.chosenHost(ctx, env, iface, cidr)
-		return host, err
-	}
 	m := &many{Group: g, log: tell.log, beats: f.status != ""}
-	m.load = func() ([]sidekick.File, error) { return sidekick.Load(f.config, f.cfg, host) }
+	m.load = func() ([]sidekick.File, error) { return sidekick.Load(f.config, f.cfg, f.hosts(ctx, env)) }
 	if err := m.read(true); err != nil {
 		return nil, &fileError{err}
 	}
@@ -73,6 +66,27 @@ func (f *flags) group(lease sidekick.Lease, tell *systemd) (*sidekick.Group, err
 	}
 	tell.leaveLimit = g.LeaveLimit
 	return g, nil
+}
+
+// hosts chooses the host of each table that has none. It asks once for all that
+// want the same: the resolver may be slow to say that it does not know etcd.
+func (f *flags) hosts(ctx context.Context, env foreign) sidekick.HostFunc {
+	type answer struct {
+		host string
+		err  error
+	}
+	known := make(map[[2]string]answer)
+	return func(iface, cidr string) (string, error) {
+		if iface == "" && cidr == "" {
+			iface, cidr = f.iface, f.cidr
+		}
+		a, ok := known[[2]string{iface, cidr}]
+		if !ok {
+			a.host, _, a.err = f.chosenHost(ctx, env, iface, cidr)
+			known[[2]string{iface, cidr}] = a
+		}
+		return a.host, a.err
+	}
 }
 
 // read announces what the files say now. Where whole is false, a bad file is in
