@@ -154,20 +154,24 @@ func reach(ctx context.Context, s backends.Store) error {
 	return nil
 }
 
-// open opens the store, and follows it where DNS says where it is.
+// open opens the store, and follows it where DNS says where it is. Only those on
+// other machines are Together, and can move.
 func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
 	store, err := open.Confd(o.store(log))
-	if err != nil || o.SRVRecord == "" || o.Backend == "env" || o.Backend == "file" {
+	there, ok := store.(backends.Together)
+	if err != nil || o.SRVRecord == "" || !ok {
 		return store, err
 	}
 	return &movable{
 		lookup: func(ctx context.Context) ([]string, error) { return std.lookupSRV(ctx, o) },
-		open: func(nodes []string) (backends.Store, error) {
+		open: func(nodes []string) (backends.Together, error) {
 			moved := *o
 			moved.Nodes = nodes
-			return open.Confd(moved.store(log))
+			store, err := open.Confd(moved.store(log))
+			there, _ := store.(backends.Together) // as the first was
+			return there, err
 		},
-		log: log, now: &place{Store: store, nodes: o.Nodes},
+		log: log, now: &place{Together: there, nodes: o.Nodes},
 	}, nil
 }
 

@@ -36,7 +36,7 @@ func (std *program) lookupSRV(ctx context.Context, o *options) (nodes []string, 
 // new ones. The original asks once, at the start.
 type movable struct {
 	lookup func(context.Context) ([]string, error)
-	open   func(nodes []string) (backends.Store, error)
+	open   func(nodes []string) (backends.Together, error)
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -44,27 +44,54 @@ type movable struct {
 	asked time.Time
 }
 
+var _ backends.Together = (*movable)(nil)
+
 // A place is the store at some nodes.
 type place struct {
-	backends.Store
-	nodes   []string
-	watches int
+	backends.Together
+	nodes []string
+	users int
+}
+
+// Read is the store's, wherever it is: where it moved it is asked once more.
+func (m *movable) Read(ctx context.Context, prefixes []string) (backends.Change, error) {
+	p := m.enter()
+	c, err := p.Read(ctx, prefixes)
+	moved := err != nil && m.moved(ctx, p)
+	m.leave(p)
+	if moved {
+		return m.Read(ctx, prefixes)
+	}
+	return c, err
 }
 
 // Watch yields what the store says, wherever it is. A move is an error and then
 // a Full Change.
 func (m *movable) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	return m.follow(ctx, prefixes, backends.Together.Watch)
+}
+
+// WatchTogether is to the store's as Watch is.
+func (m *movable) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	return m.follow(ctx, prefixes, backends.Together.WatchTogether)
+}
+
+// A watch is one of the two that a store has.
+type watch func(backends.Together, context.Context, []string) iter.Seq2[backends.Change, error]
+
+func (m *movable) follow(ctx context.Context, prefixes []string, at watch) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
 		for again := true; again && ctx.Err() == nil; {
-			again = m.watch(ctx, prefixes, yield)
+			again = m.stay(ctx, prefixes, at, yield)
 		}
 	}
 }
 
-func (m *movable) watch(ctx context.Context, prefixes []string, yield func(backends.Change, error) bool) (again bool) {
+// stay follows the store at one place.
+func (m *movable) stay(ctx context.Context, prefixes []string, at watch, yield func(backends.Change, error) bool) (again bool) {
 	p := m.enter()
 	defer m.leave(p)
-	for c, err := range p.Watch(ctx, prefixes) {
+	for c, err := range at(p, ctx, prefixes) {
 		if !yield(c, err) {
 			return false
 		}
@@ -78,7 +105,7 @@ func (m *movable) watch(ctx context.Context, prefixes []string, yield func(backe
 func (m *movable) enter() *place {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.now.watches++
+	m.now.users++
 	return m.now
 }
 
@@ -86,7 +113,7 @@ func (m *movable) enter() *place {
 func (m *movable) leave(p *place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p.watches--; p.watches == 0 && p != m.now {
+	if p.users--; p.users == 0 && p != m.now {
 		_ = p.Close()
 	}
 }
@@ -115,7 +142,7 @@ func (m *movable) moved(ctx context.Context, p *place) bool {
 		return false
 	}
 	m.log.Info("Backend source(s) set to " + strings.Join(nodes, ", "))
-	m.now = &place{Store: store, nodes: nodes}
+	m.now = &place{Together: store, nodes: nodes}
 	return true
 }
 
@@ -125,7 +152,7 @@ func sameSet(a, b []string) bool {
 }
 
 // Reach is the store's, where it has it.
-func (m *movable) Reach(ctx context.Context) error { return reach(ctx, m.now.Store) }
+func (m *movable) Reach(ctx context.Context) error { return reach(ctx, m.now.Together) }
 
 // Close closes the place where the store is.
 func (m *movable) Close() error { return m.now.Close() }

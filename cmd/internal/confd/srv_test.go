@@ -110,18 +110,29 @@ func TestNodesFromSRV(t *testing.T) {
 	}
 }
 
-// The store moves, and DNS says where to: confd goes there by itself.
+// The store moves, and DNS says where to: confd goes there by itself, whether it
+// watches, here the keys of two resources at once, or reads.
 func TestSRVIsAskedAgainWhenTheStoreIsLost(t *testing.T) {
+	for _, how := range [][]string{{"-watch"}, {"-interval", "1"}} {
+		t.Run(how[0], func(t *testing.T) { followSRV(t, how) })
+	}
+}
+
+func followSRV(t *testing.T, how []string) {
 	dns, first, second := StartNameServer(t), etcdtest.Start(t), etcdtest.Start(t)
 	put(t, first, "first")
 	put(t, second, "second")
 	dns.Set(t, "store.test.", first.Addr())
 	dir, dest := confdir(t)
+	other := "[template]\nsrc = 't'\ndest = '" + filepath.Join(dir, "other") + "'\nkeys = ['/other']\n"
+	if err := os.WriteFile(filepath.Join(dir, "conf.d/other.toml"), []byte(other), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	var log syncBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	code := make(chan int)
 	go func() {
-		args := []string{"-watch", "-confdir", dir, "-config-file", dir + "/none", "-srv-record", "store.test."}
+		args := append(how, "-confdir", dir, "-config-file", dir+"/none", "-srv-record", "store.test.")
 		code <- newProgram(dns.resolver(), &log).main(ctx, "confd", args)
 	}()
 	is := func(text string) func() bool {
