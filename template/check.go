@@ -1,7 +1,6 @@
 package template
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -59,7 +58,7 @@ func (r *Resource) check() (wrong []error) {
 		wrong = append(wrong, fmt.Errorf("%s: %s", position(r.File, lineOf(r.text, key[len(key)-1])), unknown(key)))
 	}
 	if r.Dest == "" {
-		wrong = append(wrong, r.wrong("dest", r.Dest, errors.New("want the path of a file")))
+		wrong = append(wrong, r.wrong("dest", r.Dest, errNoDest))
 	}
 	mode, _, err := r.mode()
 	if err == nil && meantOctal.MatchString(r.Mode) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"muster/backends"
 	"muster/backends/etcd"
@@ -21,8 +22,8 @@ import (
 	"muster/internal/proctest"
 )
 
-// counted is one of etcd's own counters, summed over its labels but for those
-// that match.
+// counted is one of etcd's own counters, summed over those of its labels that
+// match.
 func counted(t *testing.T, addr, metric string) (n int) {
 	t.Helper()
 	resp, err := http.Get("http://" + addr + "/metrics")
@@ -49,8 +50,9 @@ func counted(t *testing.T, addr, metric string) (n int) {
 	return n
 }
 
-// Calls of etcd.
+// Calls of etcd, and the ranges of keys that it was asked for in them.
 const (
+	ranges  = `etcd_mvcc_range_total`
 	calls   = `grpc_server_started_total{[^}]*grpc_method="(?:Range|Txn)"[^}]*}`
 	streams = `grpc_server_started_total{[^}]*grpc_method="Watch"[^}]*}`
 )
@@ -255,21 +257,29 @@ func contents(t *testing.T, f *folder) (list []string) {
 	return list
 }
 
+// etcdOfMine makes an etcd the store, as a user who may read only what lies below
+// /mine, where k is 1. Its client may do all.
+func (f *folder) etcdOfMine() *clientv3.Client {
+	f.t.Helper()
+	server := etcdtest.Start(f.t, etcdtest.Auth("confd", "secret", "/mine/"))
+	store, err := etcd.New(etcd.Config{Nodes: []string{server.Addr()}, User: "confd", Password: "secret"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { store.Close() })
+	f.engine.Store = store
+	put(f.t, server.Client(), "/mine/k", "1")
+	answers(f.t, store, "/mine/k/x")
+	return server.Client()
+}
+
 // A user who may not read all of it gets what is allowed.
 func TestOnePassOfWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t, "keys = [\"/mine\"]\n", `{{getv "/mine/k"}}`, "")
 	f.resource("q", "t", "out/other", `"/other"`, "")
 	f.resource("s", "t", "out/also", `"/mine"`, "")
-	server := etcdtest.Start(t, etcdtest.Auth("confd", "secret", "/mine/"))
-	store, err := etcd.New(etcd.Config{Nodes: []string{server.Addr()}, User: "confd", Password: "secret"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	f.engine.Store = store
-	put(t, server.Client(), "/mine/k", "1")
-	answers(t, store, "/mine/k/x")
+	f.etcdOfMine()
 	if err := f.engine.Once(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("got %v, want that one is denied", err)
 	}

@@ -13,8 +13,6 @@ import (
 	"pgregory.net/rapid"
 
 	"muster/backends"
-	"muster/backends/etcd"
-	"muster/internal/etcdtest"
 	"muster/internal/proctest"
 )
 
@@ -88,21 +86,13 @@ func TestWatchOfWhatIsAllowed(t *testing.T) {
 	f.resource("q", "t", "out/other", `"/other"`, "")
 	f.resource("s", "u", "out/also", `"/mine/also"`, "")
 	f.write("templates/u", `{{getv "/mine/also/k" "none"}}`)
-	server := etcdtest.Start(t, etcdtest.Auth("confd", "secret", "/mine/"))
-	store, err := etcd.New(etcd.Config{Nodes: []string{server.Addr()}, User: "confd", Password: "secret"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	f.engine.Store = store
-	put(t, server.Client(), "/mine/k", "1")
-	answers(t, store, "/mine/k/x")
+	client := f.etcdOfMine()
 	stop := f.watch()
 	defer stop()
 	f.becomes("out/dest", "1")
 	f.becomes("out/also", "none")
-	put(t, server.Client(), "/mine/also/k", "2")
-	put(t, server.Client(), "/mine/k", "3")
+	put(t, client, "/mine/also/k", "2")
+	put(t, client, "/mine/k", "3")
 	f.becomes("out/also", "2")
 	f.becomes("out/dest", "3")
 	proctest.Eventually(t, "only what is denied is so in the status", func() bool {

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"net/http"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -66,27 +63,6 @@ func put(t *testing.T, client *clientv3.Client, key, value string) {
 	}
 }
 
-// reads is how often the etcd was asked for a range of keys, by its own count.
-func reads(t *testing.T, addr string) int {
-	t.Helper()
-	resp, err := http.Get("http://" + addr + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	http.DefaultClient.CloseIdleConnections()
-	m := regexp.MustCompile(`(?m)^etcd_mvcc_range_total (\S+)$`).FindSubmatch(text)
-	if err != nil || m == nil {
-		t.Fatalf("no count of ranges: %v", err)
-	}
-	n, err := strconv.ParseFloat(string(m[1]), 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return int(n)
-}
-
 // One changed key among 10,000 does not read the tree again; nor do more
 // resources over the same keys.
 func TestAChangeReadsNothingAgain(t *testing.T) {
@@ -110,14 +86,14 @@ func TestAChangeReadsNothingAgain(t *testing.T) {
 	}
 	addr := client.Endpoints()[0]
 	addr = strings.TrimPrefix(addr, "http://")
-	before := reads(t, addr)
+	before := counted(t, addr, ranges)
 	stop := f.watch()
 	defer stop()
 	f.becomes("out/dest", "old 10000")
 	for i := range resources {
 		f.becomes(fmt.Sprint("out/more", i), "old 10000")
 	}
-	start := reads(t, addr)
+	start := counted(t, addr, ranges)
 	if n := start - before; n > 4 {
 		t.Errorf("%d reads for %d resources over the same keys, want one watch's", n, resources+1)
 	}
@@ -128,7 +104,7 @@ func TestAChangeReadsNothingAgain(t *testing.T) {
 	for i := range resources {
 		f.becomes(fmt.Sprint("out/more", i), "new4 10000")
 	}
-	if n := reads(t, addr) - start; n != 0 && f.count(StoreFailed) == 0 { // on a busy machine etcd may be given up for a moment
+	if n := counted(t, addr, ranges) - start; n != 0 && f.count(StoreFailed) == 0 { // on a busy machine etcd may be given up for a moment
 		t.Errorf("%d reads for 5 changes, want none", n)
 	}
 }
