@@ -306,6 +306,29 @@ func TestAGroupTellsOfEach(t *testing.T) {
 	poll(t, "the others are gone", func() bool { st := g.Status(); return st.String() == "up: 1 of 1 announced" && len(g.Reports()) == 1 })
 }
 
+// Who asks before the first sidekick has started does not hear that all are
+// announced.
+func TestAGroupIsNotReadyBeforeItRuns(t *testing.T) {
+	l := newLab(t)
+	store, err := etcd.Open("etcd://"+l.etcd.Addr(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	g, err := sidekick.NewGroup(sidekick.GroupConfig{Lease: store.Lease(15 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Set([]sidekick.Config{named("a"), named("b")}); err != nil {
+		t.Fatal(err)
+	}
+	ready := httptest.NewRecorder()
+	g.Handler().ServeHTTP(ready, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if got, want := ready.Body.String(), "not announced: 2 are not started yet\n"; ready.Code != http.StatusServiceUnavailable || got != want {
+		t.Errorf("GET /readyz: got %d, %q: want 503, %q", ready.Code, got, want)
+	}
+}
+
 func TestAGroupSaysAllThatIsWrong(t *testing.T) {
 	l := newLab(t)
 	g := l.group(false, "", named("a"))

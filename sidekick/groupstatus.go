@@ -125,8 +125,23 @@ func (g *Group) unready() error {
 			not = append(not, m.name()+": "+st.String())
 		}
 	}
+	if n := g.unstarted(); n > 0 {
+		not = append(not, fmt.Sprintf("%d are not started yet", n))
+	}
 	if len(not) > 0 {
 		return errors.New("not announced: " + strings.Join(not, "\n"))
 	}
 	return nil
+}
+
+// unstarted is how many are wanted and have no sidekick yet.
+func (g *Group) unstarted() (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for at := range g.wanted {
+		if g.members[at] == nil {
+			n++
+		}
+	}
+	return n
 }
