@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"strings"
@@ -259,7 +260,7 @@ func (r *rig) alive(w *wire, by string) error {
 	var origin *wire
 	err := r.wait("the marked request at the origin", func() bool {
 		for i, o := range r.origins {
-			if o != nil && strings.Contains(string(o.in), mark) {
+			if o != nil && bytes.Contains(o.in, []byte(mark)) {
 				origin, r.known = o, max(r.known, i+1)
 			}
 		}

@@ -62,13 +62,17 @@ func (r *rig) wait(what string, is func() bool) error {
 	limit := time.NewTimer(r.patience)
 	defer limit.Stop()
 	for {
+		var stray error
 		r.mu.Lock()
-		ok, stray, changed := is(), r.stray(), r.changed
+		ok, changed := is(), r.changed
+		if !ok && r.strict {
+			stray = r.stray()
+		}
 		r.mu.Unlock()
 		if ok {
 			return nil
 		}
-		if r.strict && stray != nil {
+		if stray != nil {
 			return fmt.Errorf("waiting for %s: %w", what, stray)
 		}
 		select {

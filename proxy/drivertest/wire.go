@@ -306,7 +306,8 @@ func (w *wire) unfinished() error {
 		if w.body == none {
 			return fmt.Errorf("%s: the message is complete, want it cut off", w.name)
 		}
-		if _, err := w.data(1); err == nil {
+		// What there is of this part, or else the byte that begins the next.
+		if _, err := w.data(int(max(1, min(w.left, int64(len(w.in)))))); err == nil {
 			continue
 		}
 		if w.body == chunk && w.left == 0 && (bytes.HasPrefix(w.in, []byte("\r\n")) || bytes.Contains(w.in, []byte("\r\n\r\n"))) {
