@@ -68,8 +68,7 @@ func parse(name, text string) ([]script, error) {
 			values[m[1]] = append(values[m[1]], strings.Split(m[2], " | ")...)
 		}
 	}
-	choices := [][2]string{}
-	all, err := expand(name, lines, values, slices.Sorted(maps.Keys(values)), choices)
+	all, err := expand(name, lines, values, slices.Sorted(maps.Keys(values)), nil)
 	if err == nil && len(all[0].steps) == 0 {
 		err = fmt.Errorf("%s: no steps", name)
 	}
