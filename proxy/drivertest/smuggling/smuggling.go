@@ -14,12 +14,9 @@ import (
 	"sync"
 	"testing"
 	"time"
-)
 
-// A Start runs a proxy as a muster.toml says, with one listener and the service
-// web, which gets every request. It returns the listener's address, and what
-// stops the proxy.
-type Start func(t testing.TB, config string) (addr string, stop func(), err error)
+	"muster/proxy/drivertest"
+)
 
 // lanes is how many proxies send messages to one origin at the same time; each
 // has its own connections to it.
@@ -45,7 +42,7 @@ var discardLog = log.New(io.Discard, "", 0)
 
 // Run sends messages through proxies of start to every origin. It takes every
 // nth of the pairs, or all of them where MUSTER_SMUGGLING is "all".
-func Run(t *testing.T, start Start, nth int) {
+func Run(t *testing.T, start drivertest.Start, nth int) {
 	if os.Getenv("MUSTER_SMUGGLING") == "all" {
 		nth = 1
 	}
@@ -70,7 +67,7 @@ type result struct {
 }
 
 // try sends all messages to o.
-func try(t testing.TB, start Start, o *origin, all []sample) result {
+func try(t testing.TB, start drivertest.Start, o *origin, all []sample) result {
 	var (
 		wg sync.WaitGroup
 		mu sync.Mutex
