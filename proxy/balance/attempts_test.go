@@ -111,7 +111,7 @@ func TestAttemptsEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var ms []Member
 		for range rapid.IntRange(0, 12).Draw(t, "upstreams") {
-			ms = append(ms, Member{NewUpstream("web", "x", "a:1", ""), rapid.IntRange(0, 3).Draw(t, "weight")})
+			ms = append(ms, Member{&Upstream{Service: "web", ID: "x", Addr: "a:1"}, rapid.IntRange(0, 3).Draw(t, "weight")})
 		}
 		method := rapid.SampledFrom([]string{"GET", "POST", "PUT"}).Draw(t, "method")
 		at := NewService("web", new(Stats), ms).Attempts(method)
@@ -173,7 +173,7 @@ func TestRenew(t *testing.T) {
 	if m.To != nil || !m.Exhausted {
 		t.Fatalf("the only one refused: %+v, want exhausted", m)
 	}
-	newer := NewService("web", new(Stats), []Member{ups[0], {NewUpstream("web", "b", "b:1", ""), 100}})
+	newer := NewService("web", new(Stats), []Member{ups[0], {&Upstream{Service: "web", ID: "b", Addr: "b:1"}, 100}})
 	if m = at.Renew(newer, m.Kind); m.To == nil || m.To.ID != "b" || at.Tries() != 2 {
 		t.Errorf("in a newer table: %+v after %d tries, want b after 2", m, at.Tries())
 	}

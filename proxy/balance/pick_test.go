@@ -19,7 +19,7 @@ func members(t testing.TB, text string) (ms []Member) {
 		if _, err := fmt.Sscanf(strings.Replace(f, ":", " ", 1), "%s %d", &id, &weight); err != nil {
 			t.Fatal(f, err)
 		}
-		u := NewUpstream("web", id, "10.0.0.1:80", "")
+		u := &Upstream{Service: "web", ID: id, Addr: "10.0.0.1:80"}
 		switch state {
 		case "failing":
 			u.SetFailing("refused")

@@ -24,7 +24,8 @@ func (s State) String() string {
 }
 
 // An Upstream is the running state of one endpoint: what it may be asked, what
-// it is doing and what it did. It outlives the tables that name it.
+// it is doing and what it did. It outlives the tables that name it. One with a
+// name and an address only is [Up] and has done nothing yet.
 type Upstream struct {
 	Service, ID, Addr string
 	Proto             string // as announced; http where empty
@@ -35,11 +36,6 @@ type Upstream struct {
 
 	requests, errors atomic.Uint64
 	latency          atomic.Pointer[Histogram] // made for the first request
-}
-
-// NewUpstream returns an upstream that is [Up] and has done nothing yet.
-func NewUpstream(service, id, addr, proto string) *Upstream {
-	return &Upstream{Service: service, ID: id, Addr: addr, Proto: proto}
 }
 
 // State is what the upstream may be asked, as announced.

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // the test ends, and returns it and its address.
 func serve(t testing.TB, c portable.Config, path, addr string) (*portable.Engine, string) {
 	t.Helper()
-	service := balance.NewService("web", new(balance.Stats), []balance.Member{{Upstream: balance.NewUpstream("web", "a", addr, ""), Weight: 1}})
+	service := balance.NewService("web", new(balance.Stats), []balance.Member{{Upstream: &balance.Upstream{Service: "web", ID: "a", Addr: addr}, Weight: 1}})
 	service.Connect, service.Response = time.Minute, time.Minute
 	var table atomic.Pointer[balance.Table]
 	routes := balance.NewRoutes([]balance.Target{{Route: catalog.Route{Path: path}, Service: 0}})
