@@ -27,7 +27,6 @@ type exchange struct {
 	service  *balance.Service // nil where no route matched
 	attempts balance.Attempts
 	path     string // of the request; in head
-	host     string
 
 	// The attempt that runs, or whose answer is being passed on.
 	upstream *balance.Upstream
@@ -89,7 +88,7 @@ func (x *exchange) free() {
 		x.res.ended = false
 		answers.Put(x.res)
 	}
-	x.conn, x.head, x.path, x.host = nil, nil, "", ""
+	x.conn, x.head, x.path = nil, nil, ""
 	x.record = balance.Record{}
 	x.service, x.upstream, x.pool, x.up, x.res = nil, nil, nil, nil, nil
 	x.attempts = balance.Attempts{}
@@ -158,11 +157,10 @@ func (x *exchange) match() balance.Kind {
 	if table == nil || !table.Ready() {
 		return balance.NotReady
 	}
-	x.host, x.path = x.record.Host, x.text(x.req.Path)
-	if x.path == "" {
+	if x.path = x.text(x.req.Path); x.path == "" {
 		x.path = "/"
 	}
-	if x.service = table.Match(x.host, x.path); x.service == nil {
+	if x.service = table.Match(x.record.Host, x.path); x.service == nil {
 		return balance.NoRoute
 	}
 	x.record.Service = x.service.Name
@@ -172,7 +170,7 @@ func (x *exchange) match() balance.Kind {
 // renew takes the exchange's service from the newest table, and reports whether
 // that is another one than before.
 func (x *exchange) renew() bool {
-	service := x.conn.engine.Table.Load().Match(x.host, x.path)
+	service := x.conn.engine.Table.Load().Match(x.record.Host, x.path)
 	if service == nil || service == x.service || service.Name != x.service.Name {
 		return false
 	}

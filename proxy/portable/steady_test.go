@@ -96,7 +96,6 @@ func newPair(t testing.TB, c portable.Config, request, answer string) *pair {
 	}
 	t.Cleanup(func() { client.Close() })
 	client.SetDeadline(time.Now().Add(10 * testserver.Patience))
-	client.SetDeadline(time.Now().Add(10 * testserver.Patience))
 	p := &pair{client: client, request: []byte(request), buf: make([]byte, 128<<10)}
 	// The first answer is as long as all others.
 	client.Write(p.request)
