@@ -249,8 +249,9 @@ func shortTime(groups []string, a slog.Attr) slog.Attr {
 }
 
 // Signals returns a context that ends with the first SIGTERM or SIGINT. The
-// second ends the process at once, with 128 + its number. stop undoes it.
-func Signals(parent context.Context) (ctx context.Context, stop func()) {
+// second calls last and ends the process at once, with 128 + its number. stop
+// undoes it.
+func Signals(parent context.Context, last ...func()) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -265,6 +266,9 @@ func Signals(parent context.Context) (ctx context.Context, stop func()) {
 		}
 		select {
 		case s := <-signals:
+			for _, f := range last {
+				f()
+			}
 			os.Exit(128 + int(s.(syscall.Signal)))
 		case <-done:
 		}

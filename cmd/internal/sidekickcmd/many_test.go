@@ -124,6 +124,35 @@ func TestAnnouncesAFolder(t *testing.T) {
 	}
 }
 
+// SIGTERM is heard while a file is read that does not end.
+func TestLeavesWhileAFileIsRead(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	dir := t.TempDir()
+	socket := filepath.Join(t.TempDir(), "status")
+	write(t, filepath.Join(dir, "one.toml"), table("web", ""))
+	p := proctest.Start(t, "sidekick", nil, slim(t), "-config", dir, "-store", "etcd://"+etcd.Addr(), "-status", "unix:"+socket)
+	ready(t, socket)
+	fifo := filepath.Join(dir, "two.toml")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.Signal(syscall.SIGHUP)
+	proctest.Eventually(t, "it is being read", func() bool {
+		writer, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0) // an error where nobody reads
+		if err == nil {
+			t.Cleanup(func() { writer.Close() })
+		}
+		return err == nil
+	})
+	p.Signal(syscall.SIGTERM)
+	if code := p.Wait(); code != cli.Done {
+		t.Errorf("exit code: got %d: want 0", code)
+	}
+	if left := revisions(t, etcd); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // systemd hears that it is ready when no app is starting any more, also where one
 // fails.
 func TestAFolderTellsSystemd(t *testing.T) {

@@ -4,8 +4,9 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
+
+	"muster/cmd/internal/cli"
 )
 
 // A signalled is told of the signals that do not end the process at once.
@@ -19,14 +20,14 @@ type signalled interface {
 // sidekick itself. The others do nothing where there is no app.
 var forwarded = []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH}
 
-// signals returns a context that ends with the first SIGTERM or SIGINT. The
-// second kills the app and ends the process at once, with 128 + its number. (For
-// the first half alone there is cli.Signals, which knows of no app.) What the app
-// should hear is handed to it, and as process 1 it reaps orphans. stop undoes it all.
+// signals is [cli.Signals], and the second signal kills the app. What the app
+// should hear is handed to it, and as process 1 it reaps orphans. stop undoes it
+// all. It does not wait for a file that is being read: that may never end, and the
+// process does.
 func signals(parent context.Context, s signalled) (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(parent)
+	ctx, forget := cli.Signals(parent, s.Kill)
 	c := make(chan os.Signal, 4)
-	signal.Notify(c, append(slices.Clone(forwarded), syscall.SIGTERM, syscall.SIGINT)...)
+	signal.Notify(c, forwarded...)
 	orphans := make(chan os.Signal, 1) // on its own: however many come, the others are not lost
 	if os.Getpid() == 1 {
 		signal.Notify(orphans, syscall.SIGCHLD)
@@ -40,15 +41,7 @@ func signals(parent context.Context, s signalled) (ctx context.Context, stop fun
 			case <-orphans:
 				s.Reap()
 			case sig := <-c:
-				switch {
-				case sig != syscall.SIGTERM && sig != syscall.SIGINT:
-					s.Signal(sig)
-				case ctx.Err() == nil:
-					cancel()
-				default:
-					s.Kill()
-					os.Exit(128 + int(sig.(syscall.Signal)))
-				}
+				s.Signal(sig)
 			}
 		}
 	}()
@@ -56,6 +49,6 @@ func signals(parent context.Context, s signalled) (ctx context.Context, stop fun
 		signal.Stop(c)
 		signal.Stop(orphans)
 		close(done)
-		cancel()
+		forget()
 	}
 }
