@@ -16,7 +16,7 @@ import (
 // DefaultListen is where the proxy accepts requests when nobody says.
 const DefaultListen = ":8080"
 
-// Flags are what the command line says about a plan.
+// Flags are what the command line says about a plan, and what its caller remembers.
 type Flags struct {
 	Listen  []string // -listen; they replace the file's listeners
 	Default string   // -default: the service that gets what no route matches
