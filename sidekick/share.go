@@ -2,7 +2,6 @@ package sidekick
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -22,7 +21,7 @@ type share struct {
 }
 
 func newShare(lease Lease, former map[string]string) *share {
-	return &share{lease: lease, lost: make(chan struct{}, 1), former: maps.Clone(former), ended: make(chan struct{})}
+	return &share{lease: lease, lost: make(chan struct{}, 1), former: former, ended: make(chan struct{})}
 }
 
 // Run waits until ctx ends or the sidekick has left.
