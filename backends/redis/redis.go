@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"muster/backends"
+	"muster/internal/failover"
 	"muster/internal/storeaddr"
 )
 
@@ -154,7 +155,7 @@ func (s *Store) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[
 func (s *Store) watch(ctx context.Context, w wanted) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
 		watch := &watch{store: s, wanted: w, yield: yield}
-		storeaddr.Follow(ctx, len(s.nodes), watch.session, func(err error) bool { return yield(backends.Change{}, err) })
+		failover.Follow(ctx, len(s.nodes), watch.session, func(err error) bool { return yield(backends.Change{}, err) })
 	}
 }
 

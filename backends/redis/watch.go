@@ -10,7 +10,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"muster/backends"
-	"muster/internal/storeaddr"
+	"muster/internal/failover"
 )
 
 const (
@@ -64,7 +64,7 @@ func (w *watch) session(ctx context.Context, at int) (began bool, err error) {
 	defer news.Close()
 	defer closeWith(ctx, news)()
 	began, err = w.follow(ctx, news, n.db)
-	if err != nil && !errors.Is(err, storeaddr.ErrLeft) {
+	if err != nil && !errors.Is(err, failover.ErrLeft) {
 		err = &Error{"redis " + w.addr, err}
 	}
 	return began, err
@@ -97,7 +97,7 @@ func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (began bool
 	full := w.view.full()
 	full.Revision = w.revision
 	if !w.yield(full, nil) {
-		return true, storeaddr.ErrLeft
+		return true, failover.ErrLeft
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -121,7 +121,7 @@ func (w *watch) follow(ctx context.Context, news redis.Conn, db int) (began bool
 		}
 		c.Revision = w.revision
 		if !w.yield(c, nil) {
-			return true, storeaddr.ErrLeft
+			return true, failover.ErrLeft
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"muster/backends"
-	"muster/internal/storeaddr"
+	"muster/internal/failover"
 )
 
 const (
@@ -57,7 +57,7 @@ func (w *watch) session(ctx context.Context, at int) (began bool, err error) {
 	full := w.difference()
 	full.Full = true
 	if !w.yield(full, nil) {
-		return true, storeaddr.ErrLeft
+		return true, failover.ErrLeft
 	}
 	return true, w.named(w.follow(ctx))
 }
@@ -94,7 +94,7 @@ func (w *watch) follow(ctx context.Context) error {
 		}
 		if c := w.difference(); looking || len(c.Put)+len(c.Deleted) > 0 {
 			if !w.yield(c, nil) {
-				return storeaddr.ErrLeft
+				return failover.ErrLeft
 			}
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"muster/backends"
+	"muster/internal/failover"
 	"muster/internal/storeaddr"
 )
 
@@ -154,7 +155,7 @@ func (s *Store) WatchTogether(ctx context.Context, prefixes []string) iter.Seq2[
 func (s *Store) watch(ctx context.Context, prefixes []string, whole bool) iter.Seq2[backends.Change, error] {
 	return func(yield func(backends.Change, error) bool) {
 		w := &watch{store: s, roots: s.roots(prefixes), whole: whole, yield: yield}
-		storeaddr.Follow(ctx, len(s.addrs), w.session, func(err error) bool { return yield(backends.Change{}, err) })
+		failover.Follow(ctx, len(s.addrs), w.session, func(err error) bool { return yield(backends.Change{}, err) })
 	}
 }
 
@@ -169,7 +170,7 @@ func (s *Store) Read(ctx context.Context, prefixes []string) (full backends.Chan
 	var errs []error
 	for at := range s.addrs {
 		_, err := w.session(ctx, at)
-		if errors.Is(err, storeaddr.ErrLeft) {
+		if errors.Is(err, failover.ErrLeft) {
 			return full, nil
 		}
 		errs = append(errs, err)

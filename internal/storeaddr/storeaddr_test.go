@@ -1,9 +1,11 @@
 package storeaddr
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -73,6 +75,17 @@ func TestHostPort(t *testing.T) {
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("HostPort(%q): got %q, %v, want %q", node, got, err, want)
 		}
+	}
+}
+
+func TestTogether(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b")
+	if err := Together(nil, nil); err != nil {
+		t.Errorf("of none: %v", err)
+	}
+	err := Together(a, nil, b)
+	if err.Error() != "a; b" || !errors.Is(err, b) || slices.Contains([]error{a, b}, err) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -1,10 +1,9 @@
-package storeaddr
+package failover
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"testing/synctest"
 )
@@ -61,16 +60,5 @@ func TestFollowEnds(t *testing.T) {
 	}, func(error) bool { return false })
 	if calls != 2 {
 		t.Errorf("got %d sessions, want 2", calls)
-	}
-}
-
-func TestTogether(t *testing.T) {
-	a, b := errors.New("a"), errors.New("b")
-	if err := Together(nil, nil); err != nil {
-		t.Errorf("of none: %v", err)
-	}
-	err := Together(a, nil, b)
-	if err.Error() != "a; b" || !errors.Is(err, b) || slices.Contains([]error{a, b}, err) {
-		t.Errorf("got %v", err)
 	}
 }

@@ -1,4 +1,5 @@
-package storeaddr
+// Package failover keeps to one of the addresses of a store while it can.
+package failover
 
 import (
 	"context"
@@ -6,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"muster/internal/storeaddr"
 )
 
 // ErrLeft is what a session of [Follow] returns when nobody wants more of it.
@@ -36,7 +39,7 @@ func Follow(ctx context.Context, n int, session func(ctx context.Context, at int
 		errs = append(errs, err)
 		round := len(errs) >= n
 		if !told && (started || round) {
-			if told = true; !tell(Together(errs...)) {
+			if told = true; !tell(storeaddr.Together(errs...)) {
 				return
 			}
 		}
