@@ -39,7 +39,7 @@ func (r *Request) AppendHead(dst, buf []byte, hop *Hop) []byte {
 		dst = appendLength(dst, r.Length)
 	case Chunked:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-		dst = r.appendTrailer(dst, buf)
+		dst = r.appendTrailer(dst, buf, r.Fields())
 	}
 	switch {
 	case r.Upgrade.Len() > 0:
@@ -77,20 +77,10 @@ func appendLength(dst []byte, n int64) []byte {
 // AppendAnnounced appends the names that Trailer announces and that may be
 // passed on, separated by commas. It is what [Chunks.AppendTrailers] wants.
 func (r *Request) AppendAnnounced(dst, buf []byte) []byte {
-	if !r.trailer {
-		return dst
-	}
 	return r.appendAnnounced(dst, buf, r.Fields())
 }
 
-func (r *Request) appendTrailer(dst, buf []byte) []byte {
-	if !r.trailer {
-		return dst
-	}
-	return r.appendTrailerLine(dst, buf, r.Fields())
-}
-
-func (h *head) appendTrailerLine(dst, buf []byte, fields []Field) []byte {
+func (h *head) appendTrailer(dst, buf []byte, fields []Field) []byte {
 	before := len(dst)
 	dst = append(dst, "Trailer: "...)
 	from := len(dst)
@@ -102,6 +92,9 @@ func (h *head) appendTrailerLine(dst, buf []byte, fields []Field) []byte {
 }
 
 func (h *head) appendAnnounced(dst, buf []byte, fields []Field) []byte {
+	if !h.trailer {
+		return dst
+	}
 	first := true
 	for i := range fields {
 		if fields[i].ID != Trailer {

@@ -47,11 +47,16 @@ type head struct {
 	pos  int // where the line begins that is not complete yet
 	seen int // from pos to here there is no line feed
 
-	nominated  [maxNominated]Span // members of Connection that may name fields
+	trailer    bool       // it has Trailer fields
+	says       connection // all lines of Connection
 	nominating int
+	nominated  [maxNominated]Span // members of Connection that may name fields
 }
 
-func (h *head) reset() { h.n, h.pos, h.seen, h.nominating = 0, 0, 0, 0 }
+func (h *head) reset() {
+	h.n, h.pos, h.seen = 0, 0, 0
+	h.trailer, h.says, h.nominating = false, 0, 0
+}
 
 // line takes the next line, without its end. Not ok and no fault: it is not
 // complete. Where no line end comes within the first limit bytes of buf the
@@ -144,7 +149,7 @@ func (fl *Field) parse(buf []byte, at Span) Fault {
 }
 
 // nominate notes the members of one Connection line (RFC 9110, section 7.6.1).
-func (h *head) nominate(buf []byte, value Span) (tokens connection, f Fault) {
+func (h *head) nominate(buf []byte, value Span) Fault {
 	base := int(value.Start)
 	list := value.In(buf)
 	for at := 0; at < len(list); {
@@ -162,20 +167,26 @@ func (h *head) nominate(buf []byte, value Span) (tokens connection, f Fault) {
 			continue
 		}
 		if h.nominating == maxNominated {
-			return tokens, Nominations
+			return Nominations
 		}
 		h.nominated[h.nominating] = Span{uint32(from), uint32(from + len(member))}
 		h.nominating++
 		switch {
 		case equal(member, "close"):
-			tokens |= saysClose
+			h.says |= saysClose
 		case equal(member, "keep-alive"):
-			tokens |= saysKeepAlive
+			h.says |= saysKeepAlive
 		case equal(member, "upgrade"):
-			tokens |= saysUpgrade
+			h.says |= saysUpgrade
 		}
 	}
-	return tokens, 0
+	return 0
+}
+
+// closes reports whether the connection carries no other message, in HTTP/1.minor
+// (RFC 9112, section 9.3).
+func (h *head) closes(minor int) bool {
+	return h.says&saysClose != 0 || minor == 0 && h.says&saysKeepAlive == 0
 }
 
 // connection is what Connection says that matters here.

@@ -47,7 +47,6 @@ type Request struct {
 	authority Span // of an absolute target
 	https     bool
 	rootless  bool // the path of an absolute target is empty
-	trailer   bool // it has Trailer fields
 	forwards  int64
 	table     [MaxRequestFields]Field
 }
@@ -63,7 +62,7 @@ func (r *Request) Reset() {
 	r.Asterisk, r.Final, r.Close, r.KeepAlive, r.Expect, r.Trailers = false, false, false, false, false, false
 	r.Upgrade, r.Referer, r.UserAgent = Span{}, Span{}, Span{}
 	r.started, r.empty = false, 0
-	r.origin, r.authority, r.https, r.rootless, r.trailer, r.forwards = Span{}, Span{}, false, false, false, 0
+	r.origin, r.authority, r.https, r.rootless, r.forwards = Span{}, Span{}, false, false, 0
 	r.head.reset()
 }
 
@@ -185,7 +184,6 @@ func (r *Request) finish(buf []byte) Fault {
 		host, coding, protocol, expect Span
 		hosts, lengths, codings        int
 		protocols, expects, forwards   int
-		conn                           connection
 		badLength                      bool
 	)
 	for i := range r.table[:r.n] {
@@ -205,11 +203,9 @@ func (r *Request) finish(buf []byte) Fault {
 			coding = f.Value
 			codings++
 		case Connection:
-			tokens, fault := r.nominate(buf, f.Value)
-			if fault != 0 {
+			if fault := r.nominate(buf, f.Value); fault != 0 {
 				return fault
 			}
-			conn |= tokens
 		case Upgrade:
 			protocol = f.Value
 			protocols++
@@ -244,13 +240,13 @@ func (r *Request) finish(buf []byte) Fault {
 	if f := r.expectation(buf, expects, expect); f != 0 {
 		return f
 	}
-	r.Close = conn&saysClose != 0 || r.Minor == 0 && conn&saysKeepAlive == 0
+	r.Close = r.closes(r.Minor)
 	r.KeepAlive = r.Minor == 0 && !r.Close
-	if r.Minor == 1 && r.Body == None && conn&saysUpgrade != 0 && protocols == 1 &&
-		string(r.Method.In(buf)) == "GET" && equal(protocol.In(buf), "websocket") {
+	method := r.Method.In(buf)
+	if r.Minor == 1 && r.Body == None && r.says&saysUpgrade != 0 && protocols == 1 &&
+		string(method) == "GET" && equal(protocol.In(buf), "websocket") {
 		r.Upgrade = protocol
 	}
-	method := r.Method.In(buf)
 	r.Trace = string(method) == "TRACE" || string(method) == "TRACK"
 	counting := r.Trace || string(method) == "OPTIONS"
 	if forwards != 1 || !counting {

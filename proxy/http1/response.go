@@ -24,7 +24,6 @@ type Response struct {
 	head
 	started bool
 	date    bool
-	trailer bool
 	table   [MaxResponseFields]Field
 }
 
@@ -36,7 +35,7 @@ func (r *Response) Reset() {
 	r.Status, r.Reason, r.Minor = 0, Span{}, 0
 	r.Body, r.Length = None, -1
 	r.Close, r.Upgrade, r.Events = false, Span{}, false
-	r.started, r.date, r.trailer = false, false, false
+	r.started, r.date = false, false
 	r.head.reset()
 }
 
@@ -107,7 +106,6 @@ func (r *Response) finish(buf []byte, head bool) Fault {
 		codings   int
 		lengths   bool
 		protocols int
-		conn      connection
 	)
 	r.Length = -1
 	for i := range r.table[:r.n] {
@@ -132,11 +130,9 @@ func (r *Response) finish(buf []byte, head bool) Fault {
 			coding = f.Value
 			codings++
 		case Connection:
-			tokens, fault := r.nominate(buf, f.Value)
-			if fault != 0 {
+			if fault := r.nominate(buf, f.Value); fault != 0 {
 				return fault
 			}
-			conn |= tokens
 		case Upgrade:
 			r.Upgrade = f.Value
 			protocols++
@@ -149,10 +145,10 @@ func (r *Response) finish(buf []byte, head bool) Fault {
 			r.trailer = true
 		}
 	}
-	if protocols != 1 || r.Status != 101 || conn&saysUpgrade == 0 {
+	if protocols != 1 || r.Status != 101 || r.says&saysUpgrade == 0 {
 		r.Upgrade = Span{}
 	}
-	r.Close = conn&saysClose != 0 || r.Minor == 0 && conn&saysKeepAlive == 0
+	r.Close = r.closes(r.Minor)
 	if f := r.framing(buf, lengths, codings, coding, head); f != 0 {
 		return f
 	}
@@ -252,8 +248,8 @@ func (r *Response) AppendHead(dst, buf []byte, reply *Reply) []byte {
 		dst = appendLength(dst, r.Length)
 	} else if r.Framing(reply.Minor) == Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-		if r.trailer && reply.Trailers {
-			dst = r.appendTrailerLine(dst, buf, r.Fields())
+		if reply.Trailers {
+			dst = r.appendTrailer(dst, buf, r.Fields())
 		}
 	}
 	switch {
@@ -271,8 +267,5 @@ func (r *Response) AppendHead(dst, buf []byte, reply *Reply) []byte {
 // AppendAnnounced appends the names that Trailer announces and that may be
 // passed on, separated by commas. It is what [Chunks.AppendTrailers] wants.
 func (r *Response) AppendAnnounced(dst, buf []byte) []byte {
-	if !r.trailer {
-		return dst
-	}
 	return r.appendAnnounced(dst, buf, r.Fields())
 }

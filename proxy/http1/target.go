@@ -80,9 +80,7 @@ func (r *Request) path(buf []byte) Fault {
 			end = i
 		case c == '\\':
 			return TargetByte
-		case c == '.':
-			dots = true
-		case c == '%':
+		case c == '.' || c == '%':
 			dots = true
 		}
 	}
