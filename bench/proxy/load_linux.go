@@ -314,7 +314,7 @@ func indexFold(b, key []byte) int {
 	}
 }
 
-// begin opens the clients of a workload.
+// begin makes ready for a workload, to the proxy at port.
 func (l *loop) begin(w workload, port int) {
 	l.target = unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port}
 	l.request, l.response, l.body, l.fresh = w.request(), w.response(), w.body, w.fresh

@@ -7,7 +7,7 @@ import (
 
 // A workload is one kind of traffic.
 type workload struct {
-	name, what  string
+	name        string
 	body        int  // bytes of the answer
 	post        int  // bytes of the request's body
 	connections int  // of the client
@@ -20,14 +20,14 @@ type workload struct {
 }
 
 var workloads = []workload{
-	{name: "get200", what: "GET, 200 B", body: 200, connections: 64, backends: 1, rate: 2000},
-	{name: "get16k", what: "GET, 16 KB", body: 16 << 10, connections: 64, backends: 1, rate: 2000},
-	{name: "get1m", what: "GET, 1 MB", body: 1 << 20, connections: 16, backends: 1, rate: 100},
-	{name: "post1k", what: "POST, 1 KB", body: 200, post: 1 << 10, connections: 64, backends: 1, rate: 2000},
-	{name: "conn", what: "a connection for each request, 200 B", body: 200, connections: 64, fresh: true, backends: 1, rate: 1000, noFloor: true},
-	{name: "fleet", what: "30 backends, 1,000 connections, 200 B", body: 200, connections: 1000, backends: 30, rate: 2000},
-	{name: "rate5000", what: "GET, 200 B at 5,000/s", body: 200, connections: 64, backends: 1, rate: 5000, fixed: true},
-	{name: "idle", what: "10,000 idle connections", body: 200, connections: 10_000, backends: 1, idle: true, noFloor: true},
+	{name: "get200", body: 200, connections: 64, backends: 1, rate: 2000},
+	{name: "get16k", body: 16 << 10, connections: 64, backends: 1, rate: 2000},
+	{name: "get1m", body: 1 << 20, connections: 16, backends: 1, rate: 100},
+	{name: "post1k", body: 200, post: 1 << 10, connections: 64, backends: 1, rate: 2000},
+	{name: "conn", body: 200, connections: 64, fresh: true, backends: 1, rate: 1000, noFloor: true},
+	{name: "fleet", body: 200, connections: 1000, backends: 30, rate: 2000},
+	{name: "rate5000", body: 200, connections: 64, backends: 1, rate: 5000, fixed: true},
+	{name: "idle", body: 200, connections: 10_000, backends: 1, idle: true, noFloor: true},
 }
 
 // request is what a client sends: what a browser behind a CDN might, about 350
