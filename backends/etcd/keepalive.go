@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"muster/internal/storeaddr"
 )
 
 var errLeaseGone = errors.New("lease not found")
@@ -61,7 +63,7 @@ func (h *holder) renew(ctx context.Context, id int64) error {
 			ask()
 		}
 	}
-	return together(errs)
+	return storeaddr.Together(errs...)
 }
 
 func (h *holder) hangUp() {

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"muster/internal/storeaddr"
 )
 
 // window is how much etcd may send ahead of us.
@@ -118,26 +120,6 @@ type memberError struct {
 func (e *memberError) Error() string { return "etcd " + e.addr + ": " + reason(e.err) }
 func (e *memberError) Unwrap() error { return e.err }
 
-// together is several errors in one line.
-func together(errs []error) error {
-	if len(errs) == 1 {
-		return errs[0]
-	}
-	return &severalErrors{errs}
-}
-
-type severalErrors struct{ errs []error }
-
-func (e *severalErrors) Unwrap() []error { return e.errs }
-
-func (e *severalErrors) Error() string {
-	texts := make([]string, len(e.errs))
-	for i, err := range e.errs {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
 // reason is what a gRPC error says, without its wrapping.
 func reason(err error) string {
 	if status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded) {
@@ -224,7 +206,7 @@ func (s *Store) ask(ctx context.Context, f func(context.Context, *grpc.ClientCon
 			break
 		}
 	}
-	return together(errs)
+	return storeaddr.Together(errs...)
 }
 
 // timed calls f with at most d of time.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"muster/backends"
+	"muster/internal/storeaddr"
 )
 
 var _ backends.Together = (*Store)(nil)
@@ -39,7 +40,7 @@ func (s *Store) Read(ctx context.Context, prefixes []string) (backends.Change, e
 			break
 		}
 	}
-	return backends.Change{}, together(errs)
+	return backends.Change{}, storeaddr.Together(errs...)
 }
 
 // read lists all, once m has shown that it answers: a list may take its time,

@@ -58,6 +58,7 @@ func TestParseURLSaysWhatIsWrong(t *testing.T) {
 		"etcd://a?ca=":                 `parameter ca: want one value`,
 		"etcd://a?ca=x&ca=y":           `parameter ca: want one value`,
 		"etcd://a?ca=%":                `invalid URL escape`,
+		"etcd://@a":                    `want USER:PASSWORD before @`,
 		"etcd://:p@a":                  `want USER:PASSWORD before @`,
 		"etcd://u%:p@a":                `want USER:PASSWORD before @`,
 		"etcd://u@a?password=secret":   `parameter password: want file:PATH`,

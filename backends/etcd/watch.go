@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"muster/backends"
+	"muster/internal/storeaddr"
 )
 
 const (
@@ -89,7 +90,7 @@ func (w *watch) run(ctx context.Context) {
 		w.at = (w.at + 1) % len(w.store.members)
 		round := len(errs) >= len(w.store.members)
 		if !told && (w.started || round) {
-			if told = true; !w.yield(backends.Change{}, together(errs)) {
+			if told = true; !w.yield(backends.Change{}, storeaddr.Together(errs...)) {
 				return
 			}
 		}

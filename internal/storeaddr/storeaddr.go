@@ -20,6 +20,7 @@ import (
 // see [HostPort].
 type URL struct {
 	Scheme         string
+	Login          bool // there is an @, with whatever before it
 	User, Password string
 	Nodes          []string
 	Path           string // without its first slash
@@ -41,6 +42,7 @@ func Parse(rawurl string, known ...string) (URL, error) {
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		user, password, _ := strings.Cut(rest[:at], ":")
 		rest = rest[at+1:]
+		u.Login = true
 		var err error
 		if u.User, err = url.PathUnescape(user); err == nil {
 			u.Password, err = url.PathUnescape(password)
