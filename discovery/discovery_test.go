@@ -3,7 +3,6 @@ package discovery_test
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"muster/backends/backendtest"
 	"muster/backends/etcd"
 	"muster/catalog"
 	"muster/discovery"
@@ -20,28 +20,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A lines is a log that can be counted.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
-
 // start follows the etcd at addr until the test ends.
-func start(t *testing.T, addr string) (*discovery.Watcher, *lines) {
+func start(t *testing.T, addr string) (*discovery.Watcher, *backendtest.Logbook) {
 	t.Helper()
-	log := new(lines)
+	log := new(backendtest.Logbook)
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	store, err := etcd.Open("etcd://"+addr, logger)
 	if err != nil {
@@ -151,7 +133,7 @@ func TestStoreAwayAndBack(t *testing.T) {
 	if s.Service("web").Endpoints[0] != known.Service("web").Endpoints[0] {
 		t.Error("the endpoint that stayed is another pointer, want the same")
 	}
-	if away, back := log.count("store is away"), log.count("store is back"); away != 1 || back != 1 {
+	if away, back := log.Count("store is away"), log.Count("store is back"); away != 1 || back != 1 {
 		t.Errorf("logged away %d times and back %d times, want 1 and 1", away, back)
 	}
 }
@@ -173,7 +155,7 @@ func TestStoreComesLater(t *testing.T) {
 	}
 	server.Restart()
 	next(t, w, nil, has("web", 1))
-	if away := log.count("store is away"); away != 1 {
+	if away := log.Count("store is away"); away != 1 {
 		t.Errorf("logged away %d times, want 1", away)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"muster/backends/backendtest"
 	"muster/backends/etcd"
 	"muster/discovery"
 	"muster/internal/etcdtest"
@@ -17,9 +18,9 @@ import (
 )
 
 // onDisk follows the etcd at addr with a file, until the test ends or stop.
-func onDisk(t *testing.T, addr, file, origin string) (w *discovery.Watcher, log *lines, stop func()) {
+func onDisk(t *testing.T, addr, file, origin string) (w *discovery.Watcher, log *backendtest.Logbook, stop func()) {
 	t.Helper()
-	log = new(lines)
+	log = new(backendtest.Logbook)
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	store, err := etcd.Open("etcd://"+addr, logger)
 	if err != nil {
@@ -60,7 +61,7 @@ func TestStartWithoutTheStore(t *testing.T) {
 	if st := w.Status(); !st.Ready || st.Origin != discovery.FromDisk || st.Proof.IsZero() || st.Services != 2 || !w.IsLoaded(loaded) {
 		t.Errorf("without etcd: %+v, want ready, of the disk, with its age", st)
 	}
-	if n := log.count("beginning with the snapshot on the disk"); n != 1 {
+	if n := log.Count("beginning with the snapshot on the disk"); n != 1 {
 		t.Errorf("said %d times that it begins with the disk, want once", n)
 	}
 	s.Restart()
@@ -99,7 +100,7 @@ func TestDamagedFileGivesWayToTheOneBefore(t *testing.T) {
 		if st := w.Status(); st.Ready || st.Origin != discovery.FromNowhere {
 			t.Errorf("status %+v, want nothing known", st)
 		}
-		if n := log.count("snapshot on the disk is not used"); n != 2 {
+		if n := log.Count("snapshot on the disk is not used"); n != 2 {
 			t.Errorf("said %d times that a file is not used, want 2", n)
 		}
 	}
@@ -134,5 +135,5 @@ func TestDiskThatCannotBeWritten(t *testing.T) {
 	}
 	w, log, _ := onDisk(t, s.Addr(), filepath.Join(blocked, "snapshot"), "one")
 	next(t, w, nil, has("web", 1))
-	proctest.Eventually(t, "it is said", func() bool { return log.count("can't be kept on the disk") == 1 })
+	proctest.Eventually(t, "it is said", func() bool { return log.Count("can't be kept on the disk") == 1 })
 }

@@ -11,6 +11,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"muster/backends/backendtest"
 	"muster/backends/etcd"
 	"muster/catalog"
 	"muster/discovery"
@@ -51,9 +52,9 @@ func (w *world) probes() int {
 }
 
 // protected follows the etcd at addr with the protection on.
-func protected(t *testing.T, addr string) (*discovery.Watcher, *world, *lines) {
+func protected(t *testing.T, addr string) (*discovery.Watcher, *world, *backendtest.Logbook) {
 	t.Helper()
-	log, fleet := new(lines), new(world)
+	log, fleet := new(backendtest.Logbook), new(world)
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	store, err := etcd.Open("etcd://"+addr, logger)
 	if err != nil {
@@ -154,7 +155,7 @@ func TestManyExpiriesAreHeld(t *testing.T) {
 	}
 	is(t, w, "none is held", held(0))
 	next(t, w, nil, has("web", 3)) // 2, 9 and other
-	if a, b := log.count("many endpoints expired at once"), log.count("no expired endpoint is held any more"); a != 1 || b != 1 {
+	if a, b := log.Count("many endpoints expired at once"), log.Count("no expired endpoint is held any more"); a != 1 || b != 1 {
 		t.Errorf("logged the start %d times and the end %d times, want 1 and 1", a, b)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"muster/backends/backendtest"
 	"muster/internal/etcdtest"
 )
 
@@ -15,8 +16,8 @@ func TestLeaseBehindGRPCProxy(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	p := etcdtest.StartGRPCProxy(t, []*etcdtest.Server{s})
-	var log logbook
-	l := open(t, "etcd://"+p.Addr(), log.logger()).Lease(5 * time.Second)
+	var log backendtest.Logbook
+	l := open(t, "etcd://"+p.Addr(), log.Logger()).Lease(5 * time.Second)
 	hold(t, l)
 	write(t, l, "/services/web/1", "h:1")
 	first := get(t, s, "/services/web/1")
@@ -27,7 +28,7 @@ func TestLeaseBehindGRPCProxy(t *testing.T) {
 	if now := get(t, s, "/services/web/1"); now != first || now.lease != l.ID() {
 		t.Errorf("after three times its lease the key is %+v, want %+v", now, first)
 	}
-	if n := log.count("lease is gone"); n > 0 {
+	if n := log.Count("lease is gone"); n > 0 {
 		t.Errorf("the lease was lost %d times", n)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"muster/backends"
+	"muster/backends/backendtest"
 	"muster/backends/etcd"
 	"muster/internal/etcdtest"
 )
@@ -99,8 +100,8 @@ func TestRevokeDeletesAtOnceAndEndsRun(t *testing.T) {
 func TestLostLeaseIsGrantedAnewAndAnnounced(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
-	var log logbook
-	l := open(t, "etcd://"+s.Addr(), log.logger()).Lease(time.Second)
+	var log backendtest.Logbook
+	l := open(t, "etcd://"+s.Addr(), log.Logger()).Lease(time.Second)
 	hold(t, l)
 	write(t, l, "/k", "v")
 	old := l.ID()
@@ -115,8 +116,8 @@ func TestLostLeaseIsGrantedAnewAndAnnounced(t *testing.T) {
 	if got, want := get(t, s, "/k"), (held{"v", l.ID()}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if n := log.count("lease is gone"); n != 1 {
-		t.Errorf("the log says %d times that the lease is gone, want 1:\n%s", n, log.text.String())
+	if n := log.Count("lease is gone"); n != 1 {
+		t.Errorf("the log says %d times that the lease is gone, want 1:\n%s", n, log.String())
 	}
 
 	// The fault bites: the client's own KeepAlive ends, and that is all.
@@ -224,8 +225,8 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
 	s.Kill()
-	var log logbook
-	store := open(t, "etcd://"+s.Addr(), log.logger())
+	var log backendtest.Logbook
+	store := open(t, "etcd://"+s.Addr(), log.Logger())
 	l := store.Lease(2 * time.Second)
 	hold(t, l)
 
@@ -243,7 +244,7 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 	go func() {
 		wrote <- l.Write(within(t), []backends.KV{{Key: "/k", Value: "v"}}, nil)
 	}()
-	eventually(t, "the log says it", func() bool { return log.count("lease is not renewed") == 1 })
+	eventually(t, "the log says it", func() bool { return log.Count("lease is not renewed") == 1 })
 	s.Restart()
 	if err := <-wrote; err != nil {
 		t.Fatal(err)
@@ -251,15 +252,15 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 	if got, want := get(t, s, "/k"), (held{"v", l.ID()}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	eventually(t, "the log says that it ended", func() bool { return log.count("lease is renewed again") == 1 })
+	eventually(t, "the log says that it ended", func() bool { return log.Count("lease is renewed again") == 1 })
 
 	// Away for longer than the TTL: the same lease is taken up again.
 	id := l.ID()
 	s.Kill()
-	eventually(t, "the log says it again", func() bool { return log.count("lease is not renewed") == 2 })
+	eventually(t, "the log says it again", func() bool { return log.Count("lease is not renewed") == 2 })
 	time.Sleep(3 * time.Second)
 	s.Restart()
-	eventually(t, "it is renewed again", func() bool { return log.count("lease is renewed again") == 2 })
+	eventually(t, "it is renewed again", func() bool { return log.Count("lease is renewed again") == 2 })
 	if got, want := get(t, s, "/k"), (held{"v", id}); got != want || l.ID() != id {
 		t.Errorf("after an outage: got %+v and lease %x, want %+v", got, l.ID(), want)
 	}
@@ -273,11 +274,11 @@ func TestLeaseWaitsForEtcd(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "etcd "+s.Addr()+": ") {
 		t.Errorf("Write without etcd: got %v, want the deadline and the reason", err)
 	}
-	eventually(t, "the log says it again", func() bool { return log.count("lease is not renewed") == 3 })
+	eventually(t, "the log says it again", func() bool { return log.Count("lease is not renewed") == 3 })
 	s.Restart()
 	write(t, l, "/k", "w")
-	if n := log.count("lease is not renewed"); n != 3 {
-		t.Errorf("three outages were logged %d times:\n%s", n, log.text.String())
+	if n := log.Count("lease is not renewed"); n != 3 {
+		t.Errorf("three outages were logged %d times:\n%s", n, log.String())
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"flag"
 	"log/slog"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -95,26 +93,6 @@ func eventually(t testing.TB, what string, f func() bool) {
 		}
 	}
 }
-
-// A logbook is a log that can be asked.
-type logbook struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
-}
-
-func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // openOnly opens a store that the caller closes.
 func openOnly(t testing.TB, url string) *etcd.Store {

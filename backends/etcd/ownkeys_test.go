@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"muster/backends"
+	"muster/backends/backendtest"
 	"muster/backends/etcd"
 	"muster/internal/etcdtest"
 )
@@ -66,8 +67,8 @@ func (e *events) count(event string) (n int) {
 func TestForeignChangesArePutRight(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
-	var log logbook
-	l := open(t, "etcd://"+s.Addr(), log.logger()).Lease(time.Minute)
+	var log backendtest.Logbook
+	l := open(t, "etcd://"+s.Addr(), log.Logger()).Lease(time.Minute)
 	hold(t, l)
 	both := []backends.KV{{Key: "/services/web/a", Value: "h:1"}, {Key: "/services.meta/web/a", Value: "{}"}}
 	if err := l.Write(within(t), both, nil); err != nil {
@@ -189,8 +190,8 @@ func TestTwoAnnouncersOfOneKey(t *testing.T) {
 func TestFormerSelfIsNotAConflict(t *testing.T) {
 	t.Parallel()
 	s := etcdtest.Start(t)
-	var log logbook
-	store := open(t, "etcd://"+s.Addr(), log.logger())
+	var log backendtest.Logbook
+	store := open(t, "etcd://"+s.Addr(), log.Logger())
 	keys := func(meta string) []backends.KV {
 		return []backends.KV{{Key: "/services.meta/web/1", Value: meta}, {Key: "/services/web/1", Value: "h:1"}}
 	}
@@ -211,7 +212,7 @@ func TestFormerSelfIsNotAConflict(t *testing.T) {
 		`"another announces the same under this key, waiting until it ends" store=etcd key=/services/web/1 value=h:1 lease=` + fmt.Sprintf("%x", b.ID()),
 		`"what stands beside the key is another's" store=etcd key=/services.meta/web/1 value=second`,
 	} {
-		eventually(t, "the first one says "+line, func() bool { return log.count(line) == 1 })
+		eventually(t, "the first one says "+line, func() bool { return log.Count(line) == 1 })
 	}
 	if err := b.Revoke(within(t)); err != nil {
 		t.Fatal(err)

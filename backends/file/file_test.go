@@ -1,18 +1,15 @@
 package file
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"muster/backends"
+	"muster/backends/backendtest"
 )
 
 func write(t *testing.T, path, text string) {
@@ -34,63 +31,24 @@ func replace(t *testing.T, path, text string) {
 	}
 }
 
-// A reader follows a store and knows what it said.
+// A reader gets no error but those that a test waits for.
 type reader struct {
-	t    *testing.T
-	ctx  context.Context
-	feed *backends.Feed
-	keys map[string]string
+	*backendtest.Reader
+	t *testing.T
 }
 
-func follow(t *testing.T, s backends.Store, prefixes ...string) *reader {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	f := backends.NewFeed(ctx, s, prefixes...)
-	t.Cleanup(func() { f.Close(); cancel() })
-	return &reader{t, ctx, f, nil}
+func follow(t *testing.T, s backends.Store, prefixes ...string) reader {
+	return reader{backendtest.NewReader(t, s, prefixes...), t}
 }
 
-// until takes news until the keys are as wanted, written "key=value key=value".
-func (r *reader) until(want string) {
+// until is Has of a store that is well.
+func (r reader) until(want string) {
 	r.t.Helper()
-	for {
-		if r.keys != nil && text(r.keys) == want {
-			return
-		}
-		c, err := r.feed.Next(r.ctx)
-		if err != nil {
-			r.t.Fatalf("keys are %q, want %q: %v", text(r.keys), want, err)
-		}
-		if c.Full {
-			r.keys = make(map[string]string)
-		}
-		for _, kv := range c.Put {
-			r.keys[kv.Key] = kv.Value
-		}
-		for _, key := range c.Deleted {
-			delete(r.keys, key)
-		}
+	before := len(r.Errors)
+	r.Has(want)
+	if said := r.Errors[before:]; len(said) > 0 {
+		r.t.Fatalf("on the way to %q: %q", want, said)
 	}
-}
-
-// fails takes news until an error comes, and checks that it says what.
-func (r *reader) fails(what string) {
-	r.t.Helper()
-	for {
-		if _, err := r.feed.Next(r.ctx); err != nil {
-			if !strings.Contains(err.Error(), what) {
-				r.t.Fatalf("error %q, want one with %q", err, what)
-			}
-			return
-		}
-	}
-}
-
-func text(keys map[string]string) string {
-	var list []string
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		list = append(list, key+"="+keys[key])
-	}
-	return strings.Join(list, " ")
 }
 
 func TestPrefixesByElementAndByString(t *testing.T) {
@@ -127,7 +85,7 @@ func TestWatchSaysWhatChanged(t *testing.T) {
 	r.until("/a=1 /b=2 /c=3")
 	replace(t, path, "a: 1\nb: new\nd: 4\n")
 	for {
-		c, err := r.feed.Next(r.ctx)
+		c, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,14 +105,14 @@ func TestBrokenFileKeepsWhatWasThere(t *testing.T) {
 	r := follow(t, New(Config{Paths: []string{path}}), "/")
 	r.until("/a=1")
 	replace(t, path, "a: 1\nb: [\n")
-	r.fails("data.yaml: yaml: line 2")
-	if got := text(r.keys); got != "/a=1" {
+	r.Fails("data.yaml: yaml: line 2")
+	if got := backendtest.Text(r.Keys); got != "/a=1" {
 		t.Errorf("keys are %q, want /a=1 still", got)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	r.fails("no such file")
+	r.Fails("no such file")
 	replace(t, path, "a: 1\nb: 2\n")
 	r.until("/a=1 /b=2")
 }
@@ -246,13 +204,13 @@ func TestVolumeOfKubernetes(t *testing.T) {
 	r.until("/both=1 /old=1")
 	write(t, filepath.Join(dir, "..2026_02", "early.yaml"), "early: 1\n") // not swapped in yet
 	for range 3 {
-		if c, err := r.feed.Next(r.ctx); err != nil || len(c.Put)+len(c.Deleted) > 0 {
+		if c, err := r.Next(); err != nil || len(c.Put)+len(c.Deleted) > 0 {
 			t.Fatalf("before the swap: got %+v, %v, want nothing", c, err)
 		}
 	}
 	kubernetes(t, dir, "..2026_02", "new: 2\nboth: 2\n")
 	for {
-		c, err := r.feed.Next(r.ctx)
+		c, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +227,7 @@ func TestVolumeOfKubernetes(t *testing.T) {
 	}
 	kubernetes(t, dir, "..2026_03", "new: 3\n")
 	for keys := ""; keys != "[{/new 3 0 0 0}] [/both]"; { // and no error on the way
-		c, err := r.feed.Next(r.ctx)
+		c, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}

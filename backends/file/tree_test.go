@@ -3,6 +3,8 @@ package file
 import (
 	"strings"
 	"testing"
+
+	"muster/backends/backendtest"
 )
 
 func TestFlatten(t *testing.T) {
@@ -21,7 +23,7 @@ func TestFlatten(t *testing.T) {
 			if err := flatten(values, c.file, []byte(c.text)); err != nil {
 				t.Fatal(err)
 			}
-			if got := text(values); got != c.want {
+			if got := backendtest.Text(values); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})

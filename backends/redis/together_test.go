@@ -58,7 +58,7 @@ func TestDeniedTogether(t *testing.T) {
 	s.Do("SET", "/b", "y")
 	s.Do("SET", "/secret/1", "z")
 	store := open(t, "redis://some:pass@"+s.Addr(), nil)
-	follow(t, store, "/a").has("/a/1=x")
+	backendtest.NewReader(t, store, "/a").Has("/a/1=x")
 	for _, prefixes := range [][]string{{"/a", "/b"}, {"/b", "/secret"}} {
 		if c, err := store.Read(t.Context(), prefixes); !errors.Is(err, backends.ErrDenied) {
 			t.Errorf("Read(%q): got %+v, %v, want ErrDenied", prefixes, c, err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"muster/backends/backendtest"
 	"muster/internal/etcdtest"
 	"muster/internal/proctest"
 	"muster/internal/redistest"
@@ -17,13 +18,13 @@ import (
 func TestManyWatchesDoNotMixReplies(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{})
 	store := open(t, "redis://"+s.Addr(), nil)
-	var readers []*reader
+	var readers []*backendtest.Reader
 	for i := range 8 {
 		s.Do("SET", fmt.Sprintf("/app%d/key", i), "first")
-		readers = append(readers, follow(t, store, fmt.Sprintf("/app%d", i)))
+		readers = append(readers, backendtest.NewReader(t, store, fmt.Sprintf("/app%d", i)))
 	}
 	for i, r := range readers {
-		r.has(fmt.Sprintf("/app%d/key=first", i))
+		r.Has(fmt.Sprintf("/app%d/key=first", i))
 	}
 	for n := range 50 {
 		for i := range readers {
@@ -32,8 +33,8 @@ func TestManyWatchesDoNotMixReplies(t *testing.T) {
 		}
 	}
 	for i, r := range readers {
-		r.has(fmt.Sprintf("/app%d/hash/field=49 /app%d/key=49 of %d", i, i, i))
-		r.counts(0, 1)
+		r.Has(fmt.Sprintf("/app%d/hash/field=49 /app%d/key=49 of %d", i, i, i))
+		r.Counts(0, 1)
 	}
 }
 
@@ -43,14 +44,14 @@ func TestExpiredKeysLeave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := redistest.Start(t, redistest.Config{Flags: []string{"--notify-keyspace-events", notify}})
 			s.Do("SET", "/services/web/1", "stays")
-			r := follow(t, open(t, "redis://"+s.Addr(), nil), "/services")
-			r.has("/services/web/1=stays")
+			r := backendtest.NewReader(t, open(t, "redis://"+s.Addr(), nil), "/services")
+			r.Has("/services/web/1=stays")
 			s.Do("SET", "/services/web/2", "leaves", "PX", "3000")
 			s.Do("HSET", "/services/web/3", "f", "leaves")
 			s.Do("PEXPIRE", "/services/web/3", "3300")
-			r.has("/services/web/1=stays /services/web/2=leaves /services/web/3/f=leaves")
-			r.has("/services/web/1=stays")
-			r.counts(0, 1)
+			r.Has("/services/web/1=stays /services/web/2=leaves /services/web/3/f=leaves")
+			r.Has("/services/web/1=stays")
+			r.Counts(0, 1)
 		})
 	}
 }
@@ -62,9 +63,9 @@ func TestExpiredKeysLeaveThoughRedisDoesNotLook(t *testing.T) {
 	s.Do("DEBUG", "SET-ACTIVE-EXPIRE", "0")
 	s.Do("SET", "/services/web/1", "leaves", "PX", "1500")
 	s.Do("SET", "/services/web/2", "stays")
-	r := follow(t, open(t, "redis://"+s.Addr(), nil), "/services")
-	r.has("/services/web/1=leaves /services/web/2=stays")
-	r.has("/services/web/2=stays")
+	r := backendtest.NewReader(t, open(t, "redis://"+s.Addr(), nil), "/services")
+	r.Has("/services/web/1=leaves /services/web/2=stays")
+	r.Has("/services/web/2=stays")
 }
 
 // What no event tells of is found all the same.
@@ -73,20 +74,20 @@ func TestChangesWithoutAnEvent(t *testing.T) {
 	for i := range 3000 {
 		s.Do("SET", fmt.Sprintf("/many/%d", i), "x")
 	}
-	r := follow(t, open(t, "redis://"+s.Addr(), nil), "/many")
-	r.until("all are there", func() bool { return len(r.keys) == 3000 })
+	r := backendtest.NewReader(t, open(t, "redis://"+s.Addr(), nil), "/many")
+	r.Until("all are there", func() bool { return len(r.Keys) == 3000 })
 	s.Do("FLUSHALL")
-	r.has("")
+	r.Has("")
 	s.Do("SET", "/many/1", "y")
-	r.has("/many/1=y")
-	r.counts(0, 1)
+	r.Has("/many/1=y")
+	r.Counts(0, 1)
 }
 
 // Every way to change a key that Redis has.
 func TestEveryKindOfChange(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{Flags: []string{"--notify-keyspace-events", "Kg$hxe"}})
-	r := follow(t, open(t, "redis://"+s.Addr(), nil), "/k")
-	r.has("")
+	r := backendtest.NewReader(t, open(t, "redis://"+s.Addr(), nil), "/k")
+	r.Has("")
 	for _, step := range []struct{ command, want string }{
 		{"SET /k/a 1", "/k/a=1"},
 		{"INCRBY /k/a 4", "/k/a=5"},
@@ -116,9 +117,9 @@ func TestEveryKindOfChange(t *testing.T) {
 			args[i] = word
 		}
 		s.Do(words[0], args...)
-		r.has(step.want)
+		r.Has(step.want)
 	}
-	r.counts(0, 1)
+	r.Counts(0, 1)
 }
 
 // A field of a hash is a key like others: by the hash, above and below it.
@@ -130,12 +131,12 @@ func TestFieldsAreKeys(t *testing.T) {
 		"/a": "/a/h/f=1 /a/h/g/x=2", "/a/h": "/a/h/f=1 /a/h/g/x=2", "/a/h/f": "/a/h/f=1", "/a/h/g": "/a/h/g/x=2", "/a/h/z": "",
 	} {
 		t.Run(prefix[1:], func(t *testing.T) {
-			r := follow(t, store, prefix)
-			r.has(want)
+			r := backendtest.NewReader(t, store, prefix)
+			r.Has(want)
 			s.Do("HSET", "/a/h", "z", "3")
-			r.has(strings.TrimSpace(map[bool]string{true: want + " /a/h/z=3", false: want}[prefix == "/a" || prefix == "/a/h" || prefix == "/a/h/z"]))
+			r.Has(strings.TrimSpace(map[bool]string{true: want + " /a/h/z=3", false: want}[prefix == "/a" || prefix == "/a/h" || prefix == "/a/h/z"]))
 			s.Do("HDEL", "/a/h", "z")
-			r.has(want)
+			r.Has(want)
 		})
 	}
 }
@@ -145,18 +146,18 @@ func TestFieldsAreKeys(t *testing.T) {
 func TestOneNameTwice(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{})
 	s.Do("HSET", "/a", "b", "field", "c", "1")
-	r := follow(t, open(t, "redis://"+s.Addr(), nil), "/a")
-	r.has("/a/b=field /a/c=1")
+	r := backendtest.NewReader(t, open(t, "redis://"+s.Addr(), nil), "/a")
+	r.Has("/a/b=field /a/c=1")
 	s.Do("SET", "/a/b", "string")
-	r.has("/a/b=string /a/c=1")
+	r.Has("/a/b=string /a/c=1")
 	s.Do("HSET", "/a", "b", "hidden", "c", "2")
-	r.has("/a/b=string /a/c=2")
+	r.Has("/a/b=string /a/c=2")
 	s.Do("DEL", "/a/b")
-	r.has("/a/b=hidden /a/c=2")
+	r.Has("/a/b=hidden /a/c=2")
 	s.Do("DEL", "/a")
-	r.has("")
+	r.Has("")
 	s.Do("SET", "/a/c", "3")
-	r.has("/a/c=3")
+	r.Has("/a/c=3")
 }
 
 // Characters of globs in a prefix are characters.
@@ -167,28 +168,28 @@ func TestGlobsInPrefixes(t *testing.T) {
 	}
 	store := open(t, "redis://"+s.Addr(), nil)
 	for _, prefix := range []string{`/a*b`, `/[x]`, `/q?`, `/back\slash`} {
-		r := follow(t, store, prefix)
-		r.has(prefix + "/1=v")
+		r := backendtest.NewReader(t, store, prefix)
+		r.Has(prefix + "/1=v")
 		s.Do("SET", prefix+"/2", "w")
-		r.has(prefix + "/1=v " + prefix + "/2=w")
+		r.Has(prefix + "/1=v " + prefix + "/2=w")
 	}
 }
 
 // What is written in one MULTI arrives in one Change.
 func TestMultiArrivesTogether(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{})
-	r := follow(t, open(t, "redis://"+s.Addr(), nil), "/pair")
-	r.has("")
+	r := backendtest.NewReader(t, open(t, "redis://"+s.Addr(), nil), "/pair")
+	r.Has("")
 	for i := range 200 {
 		s.Do("MULTI")
 		s.Do("SET", "/pair/a", i)
 		s.Do("SET", "/pair/b", i)
 		s.Do("EXEC")
-		r.until("both", func() bool {
-			if r.keys["/pair/a"] != r.keys["/pair/b"] {
-				t.Fatalf("a is %q and b is %q", r.keys["/pair/a"], r.keys["/pair/b"])
+		r.Until("both", func() bool {
+			if r.Keys["/pair/a"] != r.Keys["/pair/b"] {
+				t.Fatalf("a is %q and b is %q", r.Keys["/pair/a"], r.Keys["/pair/b"])
 			}
-			return r.keys["/pair/a"] == fmt.Sprint(i)
+			return r.Keys["/pair/a"] == fmt.Sprint(i)
 		})
 	}
 }
@@ -196,26 +197,26 @@ func TestMultiArrivesTogether(t *testing.T) {
 // The setting is noticed when it changes, and the log says so once.
 func TestSettingIsSwitched(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{Flags: []string{"--notify-keyspace-events", "KEx"}})
-	var log logbook
-	store := open(t, "redis://"+s.Addr(), log.logger())
-	r, other := follow(t, store, "/k"), follow(t, store, "/other")
-	r.has("")
-	other.has("")
+	var log backendtest.Logbook
+	store := open(t, "redis://"+s.Addr(), log.Logger())
+	r, other := backendtest.NewReader(t, store, "/k"), backendtest.NewReader(t, store, "/other")
+	r.Has("")
+	other.Has("")
 	s.Do("SET", "/k/1", "polled")
-	r.has("/k/1=polled")
+	r.Has("/k/1=polled")
 	const off, on = "redis tells of no changes, so keys are read every second: set notify-keyspace-events to Kg$hxe or KA", "redis tells of changes now"
-	if log.count(off) != 1 || log.count(on) != 0 {
-		t.Errorf("the log says it %d and %d times, want 1 and 0", log.count(off), log.count(on))
+	if log.Count(off) != 1 || log.Count(on) != 0 {
+		t.Errorf("the log says it %d and %d times, want 1 and 0", log.Count(off), log.Count(on))
 	}
 	s.Do("CONFIG", "SET", "notify-keyspace-events", "KA")
-	r.until("it was noticed", func() bool { return log.count(on) == 1 })
+	r.Until("it was noticed", func() bool { return log.Count(on) == 1 })
 	s.Do("SET", "/k/1", "told")
-	r.has("/k/1=told")
+	r.Has("/k/1=told")
 	s.Do("CONFIG", "SET", "notify-keyspace-events", "")
-	r.until("it was noticed", func() bool { return log.count(off) == 2 })
+	r.Until("it was noticed", func() bool { return log.Count(off) == 2 })
 	s.Do("SET", "/k/1", "polled again")
-	r.has("/k/1=polled again")
-	r.counts(0, 1)
+	r.Has("/k/1=polled again")
+	r.Counts(0, 1)
 }
 
 // Memory and connections stay as they are over 1,000 changes and several breaks.
@@ -223,16 +224,16 @@ func TestNothingGrows(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{})
 	relay := etcdtest.NewRelay(t, s.Addr())
 	store := open(t, "redis://"+relay.Addr(), nil)
-	r, other := follow(t, store, "/k"), follow(t, store, "/other")
-	r.has("")
-	other.has("")
+	r, other := backendtest.NewReader(t, store, "/k"), backendtest.NewReader(t, store, "/other")
+	r.Has("")
+	other.Has("")
 	round := func(n int) {
 		for i := range n {
 			s.Do("SET", fmt.Sprintf("/k/%d", i%10), i)
 			s.Do("HSET", "/k/h", fmt.Sprintf("f%d", i%10), i)
 		}
 		last := fmt.Sprint(n - 1)
-		r.until("the last change", func() bool { return r.keys["/k/9"] == last && r.keys["/k/h/f9"] == last })
+		r.Until("the last change", func() bool { return r.Keys["/k/9"] == last && r.Keys["/k/h/f9"] == last })
 	}
 	round(100)
 	heap, goroutines := memory(), runtime.NumGoroutine()
@@ -243,13 +244,13 @@ func TestNothingGrows(t *testing.T) {
 		round(100)
 	}
 	for range 5 {
-		fulls := r.fulls + other.fulls
+		fulls := r.Fulls + other.Fulls
 		relay.Cut()
-		r.until("it is Full again", func() bool { return r.fulls > 0 && r.fulls+other.fulls > fulls })
-		other.until("it is Full again", func() bool { return other.fulls == r.fulls })
+		r.Until("it is Full again", func() bool { return r.Fulls > 0 && r.Fulls+other.Fulls > fulls })
+		other.Until("it is Full again", func() bool { return other.Fulls == r.Fulls })
 		proctest.Eventually(t, "there are four connections again", func() bool { return s.Clients("muster") == 4 })
 	}
-	r.alive(2)
+	r.Alive(2)
 	// A feed may be about to start or end a goroutine.
 	proctest.Eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := memory() - heap; grown > 1<<20 {
@@ -301,11 +302,11 @@ func TestOtherDatabase(t *testing.T) {
 	s.Do("SET", "/k/1", "of database 0")
 	s.Do("SELECT", "3")
 	s.Do("SET", "/k/1", "a")
-	r := follow(t, open(t, "redis://"+s.Addr()+"/3", nil), "/k")
-	r.has("/k/1=a")
+	r := backendtest.NewReader(t, open(t, "redis://"+s.Addr()+"/3", nil), "/k")
+	r.Has("/k/1=a")
 	s.Do("SET", "/k/1", "b")
-	r.has("/k/1=b")
+	r.Has("/k/1=b")
 	s.Do("FLUSHDB")
-	r.has("")
-	r.counts(0, 1)
+	r.Has("")
+	r.Counts(0, 1)
 }

@@ -47,7 +47,7 @@ func TestRead(t *testing.T) {
 	if _, err := s.Client().Create("/a/secret", nil, 0, zk.DigestACL(zk.PermAll, "u", "p")); err != nil {
 		t.Fatal(err)
 	}
-	follow(t, store, "/a").has("/a/1=x")
+	backendtest.NewReader(t, store, "/a").Has("/a/1=x")
 	// Together nothing is left out, so that others may ask alone.
 	if c, err := store.Read(t.Context(), []string{"/a", "/b"}); !errors.Is(err, backends.ErrDenied) {
 		t.Errorf("got %+v, %v, want ErrDenied", c, err)

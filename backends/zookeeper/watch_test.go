@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-zookeeper/zk"
 
+	"muster/backends/backendtest"
 	"muster/internal/etcdtest"
 	"muster/internal/proctest"
 	"muster/internal/zktest"
@@ -21,20 +22,20 @@ func TestNodesWithChildren(t *testing.T) {
 	s := zktest.Start(t)
 	s.Put("/a/leaf", "1")
 	s.Put("/a/empty", "")
-	r := follow(t, open(t, "zk://"+s.Addr(), nil), "/a")
-	r.has("/a/empty= /a/leaf=1")
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/a")
+	r.Has("/a/empty= /a/leaf=1")
 	s.Put("/a", "both")
-	r.has("/a=both /a/empty= /a/leaf=1")
+	r.Has("/a=both /a/empty= /a/leaf=1")
 	s.Put("/a/empty/below", "2")
-	r.has("/a=both /a/empty/below=2 /a/leaf=1")
+	r.Has("/a=both /a/empty/below=2 /a/leaf=1")
 	s.Put("/a", "")
 	s.Delete("/a/empty/below")
-	r.has("/a/leaf=1")
+	r.Has("/a/leaf=1")
 	s.Delete("/a/leaf")
-	r.has("")
+	r.Has("")
 	s.Put("/a/b/c/d/e", "deep")
-	r.has("/a/b/c/d/e=deep")
-	r.counts(0, 1)
+	r.Has("/a/b/c/d/e=deep")
+	r.Counts(0, 1)
 }
 
 // An ephemeral node is gone with its session, and says whose it is.
@@ -65,10 +66,10 @@ func TestEphemeralNodes(t *testing.T) {
 	if lease != client.SessionID() {
 		t.Errorf("got lease %x, want the session %x", lease, client.SessionID())
 	}
-	r := follow(t, open(t, "zk://"+s.Addr(), nil), "/services")
-	r.has("/services/web/1=stays /services/web/2=leaves")
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/services")
+	r.Has("/services/web/1=stays /services/web/2=leaves")
 	client.Close()
-	r.has("/services/web/1=stays")
+	r.Has("/services/web/1=stays")
 }
 
 type silent struct{}
@@ -80,8 +81,8 @@ func TestTransactionsArriveTogether(t *testing.T) {
 	s := zktest.Start(t)
 	s.Put("/pair/a", "x")
 	s.Put("/pair/deep/er/b", "x")
-	r := follow(t, open(t, "zk://"+s.Addr(), nil), "/pair")
-	r.has("/pair/a=x /pair/deep/er/b=x")
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/pair")
+	r.Has("/pair/a=x /pair/deep/er/b=x")
 	for i := range 200 {
 		value := []byte(fmt.Sprint(i))
 		_, err := s.Client().Multi(
@@ -91,15 +92,15 @@ func TestTransactionsArriveTogether(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.until("both", func() bool {
-			a, b := r.keys["/pair/a"], r.keys["/pair/deep/er/b"]
+		r.Until("both", func() bool {
+			a, b := r.Keys["/pair/a"], r.Keys["/pair/deep/er/b"]
 			if a != b {
 				t.Fatalf("a is %q and b is %q", a, b)
 			}
 			return a == fmt.Sprint(i)
 		})
 	}
-	r.counts(0, 1)
+	r.Counts(0, 1)
 }
 
 // Nodes come, change, go and come back faster than they can be read: what is
@@ -107,8 +108,8 @@ func TestTransactionsArriveTogether(t *testing.T) {
 func TestNothingIsLostInTheRush(t *testing.T) {
 	s := zktest.Start(t)
 	s.Put("/rush/keep", "x")
-	r := follow(t, open(t, "zk://"+s.Addr(), nil), "/rush", "/made/later")
-	r.has("/rush/keep=x")
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/rush", "/made/later")
+	r.Has("/rush/keep=x")
 	want := map[string]string{"/rush/keep": "x"}
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 1500 {
@@ -124,8 +125,8 @@ func TestNothingIsLostInTheRush(t *testing.T) {
 			s.Put(key, want[key])
 		}
 	}
-	r.has(text(want))
-	r.counts(0, 1)
+	r.Has(backendtest.Text(want))
+	r.Counts(0, 1)
 }
 
 func TestMoreNodesThanOneAnswerHolds(t *testing.T) {
@@ -142,27 +143,27 @@ func TestMoreNodesThanOneAnswerHolds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := follow(t, open(t, "zk://"+s.Addr(), nil), "/")
-	r.until("all are there", func() bool { return len(r.keys) == 3001 })
-	for key := range r.keys {
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/")
+	r.Until("all are there", func() bool { return len(r.Keys) == 3001 })
+	for key := range r.Keys {
 		if strings.HasPrefix(key, "/zookeeper") {
 			t.Errorf("%s is ZooKeeper's own", key)
 		}
 	}
 	s.Put("/many/29-99", "changed")
-	r.until("the change", func() bool { return r.keys["/many/29-99"] == "changed" })
-	own := follow(t, open(t, "zk://"+s.Addr(), nil), "/zookeeper/quota")
-	own.has("/zookeeper/quota=")
+	r.Until("the change", func() bool { return r.Keys["/many/29-99"] == "changed" })
+	own := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/zookeeper/quota")
+	own.Has("/zookeeper/quota=")
 }
 
 // Two watches of one store have nothing in common.
 func TestManyWatches(t *testing.T) {
 	s := zktest.Start(t)
 	store := open(t, "zk://"+s.Addr(), nil)
-	var readers []*reader
+	var readers []*backendtest.Reader
 	for i := range 8 {
 		s.Put(fmt.Sprintf("/app%d/key", i), "first")
-		readers = append(readers, follow(t, store, fmt.Sprintf("/app%d", i)))
+		readers = append(readers, backendtest.NewReader(t, store, fmt.Sprintf("/app%d", i)))
 	}
 	for n := range 20 {
 		for i := range readers {
@@ -170,8 +171,8 @@ func TestManyWatches(t *testing.T) {
 		}
 	}
 	for i, r := range readers {
-		r.has(fmt.Sprintf("/app%d/key=19 of %d", i, i))
-		r.counts(0, 1)
+		r.Has(fmt.Sprintf("/app%d/key=19 of %d", i, i))
+		r.Counts(0, 1)
 	}
 }
 
@@ -181,9 +182,9 @@ func TestNothingGrows(t *testing.T) {
 	s := zktest.Start(t)
 	relay := etcdtest.NewRelay(t, s.Addr())
 	store := open(t, "zk://"+relay.Addr(), nil)
-	r, other := follow(t, store, "/k"), follow(t, store, "/other")
-	r.has("")
-	other.has("")
+	r, other := backendtest.NewReader(t, store, "/k"), backendtest.NewReader(t, store, "/other")
+	r.Has("")
+	other.Has("")
 	round := func(n int) {
 		for i := range n {
 			s.Put(fmt.Sprintf("/k/%d/a", i%10), fmt.Sprint(i))
@@ -191,7 +192,7 @@ func TestNothingGrows(t *testing.T) {
 				s.Delete(fmt.Sprintf("/k/%d/a", i%10))
 			}
 		}
-		r.until("the last change", func() bool { return r.keys["/k/9/a"] == fmt.Sprint(n-1) })
+		r.Until("the last change", func() bool { return r.Keys["/k/9/a"] == fmt.Sprint(n-1) })
 	}
 	round(100)
 	heap, goroutines := memory(), runtime.NumGoroutine()
@@ -202,14 +203,14 @@ func TestNothingGrows(t *testing.T) {
 		round(100)
 	}
 	for range 5 {
-		fulls := r.fulls
+		fulls := r.Fulls
 		relay.Cut()
-		r.until("it is Full again", func() bool { return r.fulls > fulls })
-		other.until("it is Full again", func() bool { return other.fulls >= r.fulls })
+		r.Until("it is Full again", func() bool { return r.Fulls > fulls })
+		other.Until("it is Full again", func() bool { return other.Fulls >= r.Fulls })
 	}
 	// Sessions whose connection broke end after the time that they asked for.
 	proctest.Eventually(t, "two connections", func() bool { return s.Sessions() == 2 })
-	r.alive(2)
+	r.Alive(2)
 	proctest.Eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := memory() - heap; grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
@@ -238,51 +239,46 @@ func TestDigest(t *testing.T) {
 		}
 	}
 	login := "zk://reader:p%40ss@" + s.Addr()
-	follow(t, open(t, login, nil), "/").has("/open/a=1 /open/secret=x /secret=x")
+	backendtest.NewReader(t, open(t, login, nil), "/").Has("/open/a=1 /open/secret=x /secret=x")
 
 	for _, url := range []string{"zk://" + s.Addr(), "zk://reader:wrong@" + s.Addr()} {
-		var log logbook
-		r := follow(t, open(t, url, log.logger()), "/open")
-		r.has("/open/a=1")
-		if got := log.count("a node may not be read and is left out"); got != 1 || log.count("node=/open/secret") != 1 {
-			t.Errorf("the log says it %d times, want once: %s", got, &log.text)
+		var log backendtest.Logbook
+		r := backendtest.NewReader(t, open(t, url, log.Logger()), "/open")
+		r.Has("/open/a=1")
+		if got := log.Count("a node may not be read and is left out"); got != 1 || log.Count("node=/open/secret") != 1 {
+			t.Errorf("the log says it %d times, want once: %s", got, &log)
 		}
 		s.Put("/open/a", "2")
-		r.has("/open/a=2")
+		r.Has("/open/a=2")
 		s.Put("/open/a", "1")
-		r.has("/open/a=1")
+		r.Has("/open/a=1")
 
-		r = follow(t, open(t, url, nil), "/secret")
-		r.fails("zookeeper " + s.Addr() + `: node "/secret" may not be read: zk: not authenticated`)
-		r.counts(1, 0)
+		r = backendtest.NewReader(t, open(t, url, nil), "/secret")
+		r.Fails("zookeeper " + s.Addr() + `: node "/secret" may not be read: zk: not authenticated`)
+		r.Counts(1, 0)
 	}
 
 	// It is given the right later.
-	r := follow(t, open(t, "zk://"+s.Addr(), nil), "/secret")
-	r.fails("may not be read")
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr(), nil), "/secret")
+	r.Fails("may not be read")
 	if _, err := client.SetACL("/secret", zk.WorldACL(zk.PermAll), -1); err != nil {
 		t.Fatal(err)
 	}
-	r.has("/secret=x")
+	r.Has("/secret=x")
 }
 
 func TestChrootThatIsMadeLater(t *testing.T) {
 	s := zktest.Start(t)
 	s.Put("/elsewhere/services/web/1", "not ours")
-	r := follow(t, open(t, "zk://"+s.Addr()+"/far/away/", nil), "/services")
-	r.has("")
+	r := backendtest.NewReader(t, open(t, "zk://"+s.Addr()+"/far/away/", nil), "/services")
+	r.Has("")
 	s.Put("/far/away/services/web/1", "a")
-	r.has("/services/web/1=a")
+	r.Has("/services/web/1=a")
 	s.Delete("/far/away/services/web/1")
-	r.has("")
+	r.Has("")
 	s.Put("/far/away/services/web/2", "b")
-	r.has("/services/web/2=b")
-	whole := follow(t, open(t, "zk://"+s.Addr()+"/far", nil), "/")
-	whole.has("/away/services/web/2=b")
-	r.counts(0, 1)
-}
-
-func text(keys map[string]string) string {
-	r := reader{keys: keys}
-	return r.text()
+	r.Has("/services/web/2=b")
+	whole := backendtest.NewReader(t, open(t, "zk://"+s.Addr()+"/far", nil), "/")
+	whole.Has("/away/services/web/2=b")
+	r.Counts(0, 1)
 }
