@@ -49,9 +49,9 @@ func TestParseAndPlan(t *testing.T) {
 		Routes:    []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "web", Source: "only service"}},
 		Services: []proxy.Service{{
 			Name: "web", Endpoints: []*catalog.Endpoint{endpoint},
-			Timeout: proxy.ServiceTimeout{Connect: 2 * time.Second, Response: 5 * time.Second},
-			Health:  &catalog.Health{HTTP: "/healthz", Interval: catalog.Duration(3 * time.Second), Fall: 4},
-			Sources: map[string]string{"timeout.connect": "muster.toml:8", "timeout.response": "muster.toml:15", "health": "muster.toml:13", "endpoints": "muster.toml:13"},
+			ServiceSettings: proxy.ServiceSettings{Timeout: proxy.ServiceTimeout{Connect: 2 * time.Second, Response: 5 * time.Second}},
+			Health:          &catalog.Health{HTTP: "/healthz", Interval: catalog.Duration(3 * time.Second), Fall: 4},
+			Sources:         map[string]string{"timeout.connect": "muster.toml:8", "timeout.response": "muster.toml:15", "health": "muster.toml:16", "endpoints": "muster.toml:14"},
 		}},
 	}
 	if d := cmp.Diff(want, plan); d != "" {
@@ -73,7 +73,12 @@ func TestParseErrors(t *testing.T) {
 		"unknown without a hint": {"[log]\n# colour = 1\ncolour = \"red\"\n", `muster.toml:3: unknown key "colour" in [log]`},
 		"syntax":                 {"[log]\naccess = off\n", `muster.toml:2: `},
 		"duration":               {"[defaults]\ntimeout = { connect = \"1\" }\n", `muster.toml:2: defaults.timeout.connect: "1": want a duration above zero, such as "10s"`},
-		"size":                   {"[[listener]]\nbind=\":80\"\nlimits = { head = \"many\" }\n", `muster.toml:3: listener.limits.head: "many": want a size such as "32KiB"`},
+		"size":                   {"[[listener]]\nbind=\":80\"\nlimits = { head = \"many\" }\n", `muster.toml:3: listener.limits.head: "many": want a size of up to 1GiB, such as "32KiB"`},
+		"large size":             {"[[listener]]\nbind=\":80\"\nlimits = { target = \"2GiB\" }\n", `muster.toml:3: listener.limits.target: "2GiB": want a size of up to 1GiB, such as "32KiB"`},
+		"size or off":            {"[service.web]\nlimits = { body = \"none\" }\n", `muster.toml:2: service.web.limits.body: "none": want a size such as "8MiB", or off`},
+		"size that overflows":    {"[defaults]\nlimits = { body = \"9999999999GiB\" }\n", `muster.toml:2: defaults.limits.body: "9999999999GiB": want a size such as "8MiB", or off`},
+		"fields":                 {"[[listener]]\nbind=\":80\"\nlimits.fields = 129\n", `muster.toml:3: listener.limits.fields: "129": want a number from 1 to 128`},
+		"requests":               {"[[listener]]\nbind=\":80\"\nlimits.requests = 0\n", `muster.toml:3: listener.limits.requests: "0": want a number above zero, or off`},
 		"access":                 {"[log]\naccess = \"apache\"\n", `muster.toml:2: log.access: "apache": want off, combined or json`},
 		"bind":                   {"[[listener]]\nbind = \"80\"\n", `muster.toml:2: listener.bind: "80": want HOST:PORT or :PORT`},
 		"no bind":                {"\n[[listener]]\n[listener.limits]\nhead = \"1KiB\"\n", `muster.toml:2: [[listener]] without bind`},

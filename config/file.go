@@ -9,10 +9,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
+	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,32 +25,22 @@ const DefaultPath = "/etc/muster/muster.toml"
 
 // A File is muster.toml, read and checked. The zero File is an empty one.
 type File struct {
-	name      string
 	listeners []proxy.Listener
 	access    string
-	services  map[string]fileService // what is said of a service, defaults not yet applied
-	timeout   serviceTimeout         // of [defaults]
+	services  map[string]fileService
+	defaults  proxy.Service // a service of which the file says nothing
 }
 
-// A sourced value knows the line it stands on.
-type sourced[T any] struct {
-	value  T
-	source string
-}
-
+// A fileService is what the file says of a service, and [defaults] of the rest.
 type fileService struct {
 	endpoints []*catalog.Endpoint
-	health    *catalog.Health
-	timeout   serviceTimeout
-	source    string
+	plan      proxy.Service
 }
-
-type serviceTimeout struct{ connect, response sourced[duration] }
 
 // The tables of muster.toml.
 type tables struct {
 	Listener []listenerTable
-	Defaults struct{ Timeout timeoutTable }
+	Defaults settingsTable
 	Log      struct{ Access accessFormat }
 	Service  map[string]serviceTable
 	Announce tomlfile.Other // sidekick.Load reads it
@@ -59,20 +48,72 @@ type tables struct {
 
 type listenerTable struct {
 	Bind    bindAddr
-	Timeout struct{ Header, Body, Idle duration }
-	Limits  struct{ Head size }
+	Timeout struct {
+		Header, Body, Idle, Write, Expect duration
+		HalfClose                         duration `toml:"half_close"`
+	}
+	Limits struct {
+		Head, Target size
+		Fields       fieldCount
+		Requests     count
+	}
 }
 
-type timeoutTable struct{ Connect, Response duration }
+func (t *listenerTable) plan(source string) proxy.Listener {
+	return proxy.Listener{
+		Bind: string(t.Bind),
+		Timeout: proxy.ListenerTimeout{
+			Header: time.Duration(t.Timeout.Header), Body: time.Duration(t.Timeout.Body), Idle: time.Duration(t.Timeout.Idle),
+			Write: time.Duration(t.Timeout.Write), Expect: time.Duration(t.Timeout.Expect), HalfClose: time.Duration(t.Timeout.HalfClose),
+		},
+		Limits: proxy.Limits{
+			Head: int(t.Limits.Head), Target: int(t.Limits.Target), Fields: int(t.Limits.Fields), Requests: int(t.Limits.Requests),
+		},
+		Source: source,
+	}
+}
 
-func (t timeoutTable) from(source string) serviceTimeout {
-	return serviceTimeout{sourced[duration]{t.Connect, source}, sourced[duration]{t.Response, source}}
+// A settingsTable is what both [defaults] and [service.NAME] may say.
+type settingsTable struct {
+	Timeout struct{ Connect, Response, Stream, Tunnel duration }
+	Limits  struct {
+		Body         sizeOrOff
+		ResponseHead size `toml:"response_head"`
+	}
 }
 
 type serviceTable struct {
+	settingsTable
 	Endpoints []endpointAddr
-	Timeout   timeoutTable
 	Health    *healthTable
+}
+
+// over puts what t says over s; line says where a key stands.
+func (t *settingsTable) over(s proxy.Service, line func(key ...string) string) proxy.Service {
+	s.Sources = maps.Clone(s.Sources)
+	set(&s, line, &s.Timeout.Connect, time.Duration(t.Timeout.Connect), "timeout", "connect")
+	set(&s, line, &s.Timeout.Response, time.Duration(t.Timeout.Response), "timeout", "response")
+	set(&s, line, &s.Timeout.Stream, time.Duration(t.Timeout.Stream), "timeout", "stream")
+	set(&s, line, &s.Timeout.Tunnel, time.Duration(t.Timeout.Tunnel), "timeout", "tunnel")
+	set(&s, line, &s.Limits.Body, int64(t.Limits.Body), "limits", "body")
+	set(&s, line, &s.Limits.ResponseHead, int(t.Limits.ResponseHead), "limits", "response_head")
+	return s
+}
+
+// set sets one setting of s, unless v is zero: then nothing is said of it.
+func set[T comparable](s *proxy.Service, line func(key ...string) string, to *T, v T, key ...string) {
+	var nothing T
+	if v != nothing {
+		*to = v
+		from(s, strings.Join(key, "."), line(key...))
+	}
+}
+
+func from(s *proxy.Service, setting, source string) {
+	if s.Sources == nil {
+		s.Sources = make(map[string]string)
+	}
+	s.Sources[setting] = source
 }
 
 type healthTable struct {
@@ -100,30 +141,26 @@ func Parse(name string, text []byte) (*File, error) {
 		return nil, err
 	}
 	wrong := decoded.Unknown()
-	f := &File{name: name, access: string(t.Log.Access), services: make(map[string]fileService)}
-	at := func(key ...string) string { return fmt.Sprintf("%s:%d", name, decoded.Line(key...)) }
-	f.timeout = t.Defaults.Timeout.from(at("defaults", "timeout"))
-	for i, l := range t.Listener {
+	f := &File{access: string(t.Log.Access), services: make(map[string]fileService)}
+	below := func(table ...string) func(key ...string) string {
+		return func(key ...string) string {
+			return fmt.Sprintf("%s:%d", name, decoded.Line(slices.Concat(table, key)...))
+		}
+	}
+	f.defaults = t.Defaults.over(proxy.Service{}, below("defaults"))
+	for i := range t.Listener {
 		source := fmt.Sprintf("%s:%d", name, decoded.TableLine("listener", i))
-		if l.Bind == "" {
+		if t.Listener[i].Bind == "" {
 			wrong = append(wrong, fmt.Errorf("%s: [[listener]] without bind: want HOST:PORT or :PORT", source))
 			continue
 		}
-		f.listeners = append(f.listeners, proxy.Listener{
-			Bind: string(l.Bind),
-			Timeout: proxy.ListenerTimeout{
-				Header: time.Duration(l.Timeout.Header), Body: time.Duration(l.Timeout.Body), Idle: time.Duration(l.Timeout.Idle),
-			},
-			Limits: proxy.Limits{Head: int(l.Limits.Head)},
-			Source: source,
-		})
+		f.listeners = append(f.listeners, t.Listener[i].plan(source))
 	}
 	for service, s := range t.Service {
-		source := at("service", service)
-		fs, err := s.read(service, source)
-		fs.timeout = s.Timeout.from(at("service", service, "timeout"))
+		line := below("service", service)
+		fs, err := s.read(service, f.defaults, line)
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: [service.%s]: %w", source, service, err))
+			wrong = append(wrong, fmt.Errorf("%s: [service.%s]: %w", line(), service, err))
 		}
 		f.services[service] = fs
 	}
@@ -133,110 +170,36 @@ func Parse(name string, text []byte) (*File, error) {
 	return f, nil
 }
 
-func (s serviceTable) read(name, source string) (fileService, error) {
-	fs := fileService{source: source}
+// read makes what the table says of a service, with defaults for the rest.
+func (t *serviceTable) read(name string, defaults proxy.Service, line func(key ...string) string) (fs fileService, err error) {
 	if name == "" || strings.Contains(name, "/") {
 		return fs, fmt.Errorf("name %q: want one path element", name)
 	}
-	for _, addr := range s.Endpoints {
+	fs.plan = t.over(defaults, line)
+	for _, addr := range t.Endpoints {
 		fs.endpoints = append(fs.endpoints, &catalog.Endpoint{
 			Service: name, ID: string(addr),
 			Announcement: catalog.Announcement{Addr: string(addr), Weight: catalog.DefaultWeight, State: catalog.Up},
 		})
 	}
 	slices.SortFunc(fs.endpoints, byID)
-	if h := s.Health; h != nil {
+	if len(fs.endpoints) > 0 {
+		from(&fs.plan, "endpoints", line("endpoints"))
+	}
+	if h := t.Health; h != nil {
 		if (h.HTTP == "") == !h.TCP || h.HTTP != "" && h.HTTP[0] != '/' {
 			return fs, errors.New(`health: want http = "/PATH" or tcp = true`)
 		}
 		if h.Rise < 0 || h.Fall < 0 {
 			return fs, errors.New("health: rise, fall: want a count")
 		}
-		fs.health = &catalog.Health{
+		fs.plan.Health = &catalog.Health{
 			HTTP: h.HTTP, TCP: h.TCP, Rise: h.Rise, Fall: h.Fall,
 			Interval: catalog.Duration(h.Interval), Timeout: catalog.Duration(h.Timeout),
 		}
+		from(&fs.plan, "health", line("health"))
 	}
 	return fs, nil
 }
 
 func byID(a, b *catalog.Endpoint) int { return strings.Compare(a.ID, b.ID) }
-
-// The kinds of value that muster.toml has. Each says what it wanted.
-
-type duration time.Duration
-
-func (d *duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil || v <= 0 {
-		return fmt.Errorf("%q: want a duration above zero, such as \"10s\"", text)
-	}
-	*d = duration(v)
-	return nil
-}
-
-type size int
-
-var units = []struct {
-	name  string
-	bytes int
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
-
-func (s *size) UnmarshalText(text []byte) error {
-	number, factor := string(text), 1
-	for _, u := range units {
-		if n, ok := strings.CutSuffix(number, u.name); ok {
-			number, factor = strings.TrimSpace(n), u.bytes
-			break
-		}
-	}
-	n, err := strconv.ParseUint(number, 10, 20)
-	if err != nil || n == 0 {
-		return fmt.Errorf("%q: want a size such as \"32KiB\"", text)
-	}
-	*s = size(int(n) * factor)
-	return nil
-}
-
-type bindAddr string
-
-func (b *bindAddr) UnmarshalText(text []byte) error {
-	if err := CheckBind(string(text)); err != nil {
-		return err
-	}
-	*b = bindAddr(text)
-	return nil
-}
-
-// CheckBind reports whether addr is something to listen on: HOST:PORT or :PORT,
-// port 0 for any free one.
-func CheckBind(addr string) error {
-	_, port, err := net.SplitHostPort(addr)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return fmt.Errorf("%q: want HOST:PORT or :PORT", addr)
-	}
-	return nil
-}
-
-type endpointAddr string
-
-func (e *endpointAddr) UnmarshalText(text []byte) error {
-	if err := catalog.CheckAddr(string(text)); err != nil {
-		return err
-	}
-	*e = endpointAddr(text)
-	return nil
-}
-
-type accessFormat string
-
-func (a *accessFormat) UnmarshalText(text []byte) error {
-	if !slices.Contains([]string{"off", "combined", "json"}, string(text)) {
-		return fmt.Errorf("%q: want off, combined or json", text)
-	}
-	*a = accessFormat(text)
-	return nil
-}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"muster/catalog"
 	"muster/internal/near"
@@ -69,8 +68,8 @@ func Plan(file *File, flags Flags, snapshot *catalog.Snapshot) (*proxy.Plan, []P
 }
 
 // Listeners are those of listen if there are any, else the file's, else
-// [DefaultListen]. Timeouts and limits of the file's first listener count for
-// all that listen names.
+// [DefaultListen]. What the file says of its first listener counts for all that
+// listen names.
 func (f *File) Listeners(listen []string) []proxy.Listener {
 	if len(listen) == 0 && len(f.listeners) > 0 {
 		return f.listeners
@@ -81,10 +80,11 @@ func (f *File) Listeners(listen []string) []proxy.Listener {
 	}
 	var all []proxy.Listener
 	for _, addr := range listen {
-		l := proxy.Listener{Bind: addr, Source: source}
+		var l proxy.Listener
 		if len(f.listeners) > 0 {
-			l.Timeout, l.Limits = f.listeners[0].Timeout, f.listeners[0].Limits
+			l = f.listeners[0]
 		}
+		l.Bind, l.Source = addr, source
 		all = append(all, l)
 	}
 	return all
@@ -156,34 +156,15 @@ func (p *planner) known(name string) bool {
 	return ok || p.snapshot.Service(name) != nil
 }
 
-// service applies the file's words to one service.
+// service is one service as the file wants it.
 func (p *planner) service(name string, endpoints []*catalog.Endpoint) proxy.Service {
-	s := proxy.Service{Name: name, Endpoints: endpoints}
-	own := p.file.services[name]
-	from := func(setting, source string) {
-		if s.Sources == nil {
-			s.Sources = make(map[string]string)
-		}
-		s.Sources[setting] = source
+	s, fixed := p.file.defaults, []*catalog.Endpoint(nil)
+	if own, ok := p.file.services[name]; ok {
+		s, fixed = own.plan, own.endpoints
 	}
-	set := func(setting string, to *time.Duration, own, defaults sourced[duration]) {
-		if own.value == 0 {
-			own = defaults
-		}
-		if own.value != 0 {
-			*to = time.Duration(own.value)
-			from(setting, own.source)
-		}
-	}
-	set("timeout.connect", &s.Timeout.Connect, own.timeout.connect, p.file.timeout.connect)
-	set("timeout.response", &s.Timeout.Response, own.timeout.response, p.file.timeout.response)
-	if own.health != nil {
-		s.Health = own.health
-		from("health", own.source)
-	}
-	if len(own.endpoints) > 0 {
-		s.Endpoints = withFixed(endpoints, own.endpoints)
-		from("endpoints", own.source)
+	s.Name, s.Endpoints = name, endpoints
+	if len(fixed) > 0 {
+		s.Endpoints = withFixed(endpoints, fixed)
 	}
 	return s
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"muster/catalog"
 	"muster/proxy/balance"
@@ -115,7 +114,7 @@ func (p *Proxy) service(s *Service, i int) *service {
 }
 
 func sameService(a, b *Service) bool {
-	return a.Timeout == b.Timeout && sameHealth(a.Health, b.Health) && sameEndpoints(a.Endpoints, b.Endpoints)
+	return a.ServiceSettings == b.ServiceSettings && sameHealth(a.Health, b.Health) && sameEndpoints(a.Endpoints, b.Endpoints)
 }
 
 func sameEndpoints(a, b []*catalog.Endpoint) bool {
@@ -176,8 +175,17 @@ func (p *Proxy) build(s *service, plan *Service) {
 	s.plan = plan
 	s.built = balance.NewService(plan.Name, s.stats, members)
 	p.members = members
-	s.built.Connect = cmp.Or(plan.Timeout.Connect, time.Second)
-	s.built.Response = cmp.Or(plan.Timeout.Response, 30*time.Second)
+	apply(s.built, &plan.ServiceSettings)
+}
+
+// apply sets what the plan says of a service, which has the defaults.
+func apply(s *balance.Service, plan *ServiceSettings) {
+	s.Connect = cmp.Or(plan.Timeout.Connect, s.Connect)
+	s.Response = cmp.Or(plan.Timeout.Response, s.Response)
+	s.Stream = cmp.Or(plan.Timeout.Stream, s.Stream)
+	s.Tunnel = cmp.Or(plan.Timeout.Tunnel, s.Tunnel)
+	s.MaxBody = max(plan.Limits.Body, 0)
+	s.ResponseHead = cmp.Or(plan.Limits.ResponseHead, s.ResponseHead)
 }
 
 // among returns the running state of e, nil where it is none of those with its ID

@@ -22,7 +22,8 @@ type Plan struct {
 	Sole      string    // the service that is exposed for being the only one, or ""
 }
 
-// A Listener is an address the proxy accepts HTTP on.
+// A Listener is an address the proxy accepts HTTP on, and how it treats those who
+// connect. A zero is the default, here and in what it holds.
 type Listener struct {
 	Bind    string // HOST:PORT or :PORT
 	Timeout ListenerTimeout
@@ -30,16 +31,22 @@ type Listener struct {
 	Source  string // "flag -listen", "muster.toml:3", "default"
 }
 
-// A ListenerTimeout bounds how long a client may take. A zero is the default.
+// A ListenerTimeout bounds how long a client may take.
 type ListenerTimeout struct {
-	Header time.Duration // the whole request head, from its first byte; 10s
-	Body   time.Duration // between two reads of a body; 30s
-	Idle   time.Duration // between two requests of a connection; 60s
+	Header    time.Duration // the whole request head, from its first byte; 10s
+	Body      time.Duration // between two reads of a body; 30s
+	Idle      time.Duration // between two requests of a connection; 60s
+	Write     time.Duration // it takes no byte of its answer; 30s
+	Expect    time.Duration // an endpoint says nothing to Expect: 100-continue: the body flows then; 1s
+	HalfClose time.Duration // for an answer, when the client has ended its direction; 1s
 }
 
-// Limits bound what a client may send. A zero is the default.
+// Limits bound what a client may send.
 type Limits struct {
-	Head int // bytes of request line and fields; 32 KiB
+	Head     int // bytes of request line and fields; 32 KiB
+	Target   int // bytes of the request's target; 8 KiB
+	Fields   int // lines of the head; 128, and no more
+	Requests int // of one connection; no limit
 }
 
 // A Route sends the requests it matches to a service. The longest host wins,
@@ -55,13 +62,27 @@ type Route struct {
 type Service struct {
 	Name      string
 	Endpoints []*catalog.Endpoint
-	Timeout   ServiceTimeout
-	Health    *catalog.Health   // how to probe the endpoints, whatever they declare; nil: as each declares
-	Sources   map[string]string // setting, such as "timeout.connect" → where it came from; absent: default
+	ServiceSettings
+	Health  *catalog.Health   // how to probe the endpoints, whatever they declare; nil: as each declares
+	Sources map[string]string // setting, such as "timeout.connect" → where it came from; absent: default
 }
 
-// A ServiceTimeout bounds how long an endpoint may take. A zero is the default.
+// ServiceSettings are what [defaults] or [service.NAME] say. A zero is the default.
+type ServiceSettings struct {
+	Timeout ServiceTimeout
+	Limits  ServiceLimits
+}
+
+// A ServiceTimeout bounds how long an endpoint may take.
 type ServiceTimeout struct {
 	Connect  time.Duration // 1s
 	Response time.Duration // upstream silence, before or within an answer; 30s
+	Stream   time.Duration // the same within an event stream; 1h
+	Tunnel   time.Duration // silence both ways, once an upgrade was agreed on; 1h
+}
+
+// ServiceLimits bound what a service is sent, and what it may send.
+type ServiceLimits struct {
+	Body         int64 // bytes of a request's body; negative: no limit, which is the default
+	ResponseHead int   // bytes of an answer's head; 64 KiB
 }

@@ -155,7 +155,9 @@ func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener,
 	share := l.share()
 	serving.Go(func() {
 		err := p.engine.Serve(ctx, share, portable.Listener{
-			Header: plan.Timeout.Header, Body: plan.Timeout.Body, Idle: plan.Timeout.Idle, Head: plan.Limits.Head, Drain: p.drain,
+			Header: plan.Timeout.Header, Body: plan.Timeout.Body, Idle: plan.Timeout.Idle,
+			Write: plan.Timeout.Write, Expect: plan.Timeout.Expect, HalfClose: plan.Timeout.HalfClose, Drain: p.drain,
+			Head: plan.Limits.Head, Target: plan.Limits.Target, Fields: plan.Limits.Fields, Requests: max(plan.Limits.Requests, 0),
 		})
 		if err != nil {
 			p.log.Error("listener ended", "bind", plan.Bind, "err", err)

@@ -151,8 +151,8 @@ func knownKeys(t reflect.Type, table []string) (names []string) {
 	if t.Kind() != reflect.Struct {
 		return nil
 	}
-	for i := range t.NumField() {
-		names = append(names, keyOf(t.Field(i)))
+	for _, f := range keysOf(t) {
+		names = append(names, keyOf(f))
 	}
 	return names
 }
@@ -170,12 +170,18 @@ func fieldOf(t reflect.Type, key string) (f reflect.StructField, ok bool) {
 	if t.Kind() != reflect.Struct {
 		return f, false
 	}
-	for i := range t.NumField() {
-		if strings.EqualFold(keyOf(t.Field(i)), key) {
-			return t.Field(i), true
+	for _, f := range keysOf(t) {
+		if strings.EqualFold(keyOf(f), key) {
+			return f, true
 		}
 	}
 	return f, false
+}
+
+// keysOf are the fields of a struct that stand for a key, those of embedded
+// structs too.
+func keysOf(t reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Anonymous })
 }
 
 // wrongType is how the decoder says a value has the wrong type: only in words.

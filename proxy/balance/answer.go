@@ -18,6 +18,7 @@ const (
 	MethodDenied // CONNECT, TRACE
 	TargetLong   // over its limit
 	HeadLong     // over its limit
+	BodyLong     // over its limit
 	BadExpect    // an expectation that can't be met
 	NotDone      // a coding or method that is not implemented
 	HeadTimeout  // the client was slow with its head
@@ -67,6 +68,7 @@ var answers = [numKinds]Answer{
 	MethodDenied:   {405, "http_request_denied", "The method is not allowed here."},
 	TargetLong:     {414, "http_request_denied", "The target of the request is too long."},
 	HeadLong:       {431, "http_request_denied", "The head of the request is too large."},
+	BodyLong:       {413, "http_request_denied", "The body of the request is too large."},
 	BadExpect:      {417, "http_request_denied", "The expectation of the request can't be met."},
 	NotDone:        {501, "http_request_denied", "What the request asks for is not implemented."},
 	HeadTimeout:    {408, "http_request_error", "The head of the request did not arrive in time."},

@@ -13,8 +13,13 @@ type Service struct {
 	Name  string
 	Stats *Stats
 
-	Connect  time.Duration // how long connecting may take
-	Response time.Duration // how long an upstream may be silent
+	// Settings, which [NewService] leaves at their defaults.
+	Connect      time.Duration // how long connecting may take; 1s
+	Response     time.Duration // how long an upstream may be silent; 30s
+	Stream       time.Duration // the same within an event stream; 1h
+	Tunnel       time.Duration // how long both sides of a tunnel may be silent; 1h
+	MaxBody      int64         // bytes of a request's body; zero: no limit
+	ResponseHead int           // bytes of an answer's head; 64 KiB
 
 	members []*Upstream
 	weights []uint64 // of members
@@ -31,7 +36,10 @@ type Member struct {
 // keep. Those of weight
 // zero, and those that are not [Up] now, never get a new request.
 func NewService(name string, stats *Stats, members []Member) *Service {
-	s := &Service{Name: name, Stats: stats, members: make([]*Upstream, 0, len(members)), weights: make([]uint64, 0, len(members))}
+	s := &Service{
+		Name: name, Stats: stats, members: make([]*Upstream, 0, len(members)), weights: make([]uint64, 0, len(members)),
+		Connect: time.Second, Response: 30 * time.Second, Stream: time.Hour, Tunnel: time.Hour, ResponseHead: 64 << 10,
+	}
 	equal := true
 	for _, m := range members {
 		if m.Weight <= 0 || m.State() != Up {

@@ -56,6 +56,8 @@ const (
 	ChunkLine  // too long
 	ChunkWaste // too many bytes of framing
 
+	BodyLarge // more content than its receiver wants
+
 	// Of an answer.
 	StatusLine
 
@@ -109,6 +111,7 @@ var faults = [numFaults]struct {
 	ChunkEnd:       {400, syntax, "A chunk does not end where its size says."},
 	ChunkLine:      {400, syntax, "The size line of a chunk is too long."},
 	ChunkWaste:     {400, denied, "The body is made of too many small chunks with long size lines."},
+	BodyLarge:      {413, denied, "The body of the request is too large."},
 	StatusLine:     {502, "http_protocol_error", "The status line is malformed."},
 }
 

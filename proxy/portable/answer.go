@@ -22,10 +22,7 @@ func (x *exchange) answer(kind balance.Kind) {
 	}
 	a := kind.Answer()
 	a.Reason = cmp.Or(x.record.Reason, a.Reason)
-	switch kind {
-	case balance.BadRequest, balance.BodyTimeout:
-		x.closing = true
-	}
+	x.closing = x.closing || x.body.kind != balance.OK || kind == balance.BodyLong
 	text := a.Reason + "\n\nRequest " + x.record.RequestID + "\n"
 	p := x.appendStatus(nil, a.Status)
 	p = append(p, "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nProxy-Status: "...)

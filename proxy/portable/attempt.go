@@ -94,7 +94,7 @@ func (x *exchange) buildRequest(u *balance.Upstream) balance.Kind {
 		b.headLen = x.appendHead(&b.out)
 		piece, tail, f := b.take(&x.conn.in)
 		if f != 0 {
-			b.kind = balance.BadRequest
+			b.kind = bodyFault(f)
 			x.record.Reason = f.Reason()
 			return b.kind
 		}
@@ -135,12 +135,13 @@ func (x *exchange) receive() balance.Kind {
 	res := x.res
 	res.Reset()
 	toHead := x.record.Method == "HEAD"
+	limits := http1.Limits{Head: x.service.ResponseHead, Fields: http1.MaxResponseFields}
 	for {
 		if kind, _ := x.readUp(); kind != balance.OK {
 			return kind
 		}
 		for res.in.len() > 0 {
-			n, f := res.Parse(res.in.bytes(), answerLimits, toHead)
+			n, f := res.Parse(res.in.bytes(), limits, toHead)
 			if f != 0 {
 				x.record.Reason = f.Reason()
 				return answerFault(f)
@@ -227,7 +228,7 @@ func (x *exchange) limit() time.Time {
 	h := &x.helper
 	switch {
 	case h.uploading.Load() && x.expects:
-		return x.base.Add(expectTimeout)
+		return x.base.Add(x.conn.how.Expect)
 	case h.uploading.Load():
 		return time.Time{}
 	case h.broken.Load():
@@ -235,7 +236,7 @@ func (x *exchange) limit() time.Time {
 	}
 	limit := x.base.Add(x.silence)
 	if h.fin {
-		if end := x.finAt.Add(halfCloseGrace); end.Before(limit) {
+		if end := x.finAt.Add(x.conn.how.HalfClose); end.Before(limit) {
 			return end
 		}
 	}
@@ -274,7 +275,7 @@ func (x *exchange) sendContinue() bool {
 
 // toClient writes to the client.
 func (x *exchange) toClient(p []byte) balance.Kind {
-	if _, err := x.conn.sock.write(p, writeTimeout); err != nil {
+	if _, err := x.conn.sock.write(p, x.conn.how.Write); err != nil {
 		return balance.ClientGone
 	}
 	return balance.OK

@@ -52,6 +52,14 @@ func isReset(err error) bool {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
+// bodyFault says what a fault in a request's body means.
+func bodyFault(f http1.Fault) balance.Kind {
+	if f == http1.BodyLarge {
+		return balance.BodyLong
+	}
+	return balance.BadRequest
+}
+
 // answerFault says what a fault in an answer's head means.
 func answerFault(f http1.Fault) balance.Kind {
 	if f == http1.HeadTooLarge || f == http1.ManyFields {

@@ -21,6 +21,7 @@ type conn struct {
 	client string // address without port
 	in     buffer // read, and not used yet
 	now    time.Time
+	asked  int       // requests so far
 	x      *exchange // from the first byte of a request on
 
 	waiting atomic.Bool // for a request; drain may wake it
@@ -121,6 +122,7 @@ func (c *conn) next(first bool) bool {
 	}
 	c.counted = true
 	c.running.enter()
+	c.asked++
 	c.x = newExchange(c)
 	limit := c.now.Add(c.how.Header)
 	for {
@@ -192,6 +194,9 @@ func (c *conn) more(limit time.Time) bool {
 		return false
 	}
 }
+
+// isLast reports whether no request may come after this one.
+func (c *conn) isLast() bool { return c.how.Requests > 0 && c.asked >= c.how.Requests }
 
 // linger ends our direction and reads what still comes, so that no reset
 // overtakes the last answer (RFC 9112, section 9.6).

@@ -119,7 +119,7 @@ func (x *exchange) begin() {
 func (x *exchange) run() bool {
 	x.begin()
 	x.body.begin(x)
-	x.closing = x.req.Close
+	x.closing = x.req.Close || x.conn.isLast()
 	x.expects = x.req.Expect
 	switch kind := x.match(); {
 	case kind != balance.OK:
@@ -130,6 +130,13 @@ func (x *exchange) run() bool {
 		return x.end()
 	}
 	x.service.Stats.Begin()
+	if most := x.service.MaxBody; most > 0 {
+		if x.req.Length > most {
+			x.answer(balance.BodyLong)
+			return x.end()
+		}
+		x.body.most = most
+	}
 	x.attempts = x.service.Attempts(x.record.Method)
 	x.forward()
 	return x.end()

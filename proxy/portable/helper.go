@@ -96,7 +96,7 @@ func (x *exchange) upload() {
 		piece, tail, f := b.take(&c.in)
 		if f != 0 {
 			x.record.Reason, x.record.Offset = f.Reason(), 0
-			x.giveUp(balance.BadRequest)
+			x.giveUp(bodyFault(f))
 			return
 		}
 		over := b.over // of b nothing is mine once uploading is false

@@ -21,7 +21,7 @@ func (x *exchange) start(head []byte) balance.Kind {
 		return x.switchOver(head)
 	}
 	if res.Events {
-		x.silence = streamSilence
+		x.silence = x.service.Stream
 	}
 	x.prepareReply()
 	if x.expects && x.helper.uploading.Load() {

@@ -1,6 +1,7 @@
 package portable
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"sync"
@@ -12,11 +13,18 @@ import (
 
 // A Listener is how one listener treats its clients. A zero is the default.
 type Listener struct {
-	Header time.Duration // for the whole request head, from its first byte; 10s
-	Body   time.Duration // between two reads of a body; 30s
-	Idle   time.Duration // between two requests of a connection; 60s
-	Head   int           // bytes of request line and fields; 32 KiB
-	Drain  time.Duration // for running requests, once Serve shall end; 30s, negative: none
+	Header    time.Duration // for the whole request head, from its first byte; 10s
+	Body      time.Duration // between two reads of a body; 30s
+	Idle      time.Duration // between two requests of a connection; 60s
+	Write     time.Duration // while the client takes no byte of its answer; 30s
+	Expect    time.Duration // until the body flows, when an endpoint says nothing to Expect: 100-continue; 1s
+	HalfClose time.Duration // for an answer, when the client has ended its direction; 1s
+	Drain     time.Duration // for running requests, once Serve shall end; 30s, negative: none
+
+	Head     int // bytes of request line and fields; 32 KiB
+	Target   int // bytes of a request's target; 8 KiB
+	Fields   int // lines of a head; 128
+	Requests int // of one connection; no limit
 }
 
 func (l Listener) defaults() Listener {
@@ -28,21 +36,19 @@ func (l Listener) defaults() Listener {
 	set(&l.Header, 10*time.Second)
 	set(&l.Body, 30*time.Second)
 	set(&l.Idle, 60*time.Second)
+	set(&l.Write, 30*time.Second)
+	set(&l.Expect, time.Second)
+	set(&l.HalfClose, time.Second)
 	set(&l.Drain, 30*time.Second)
-	if l.Head == 0 {
-		l.Head = 32 << 10
-	}
+	l.Head = cmp.Or(l.Head, 32<<10)
+	l.Target = cmp.Or(l.Target, 8<<10)
+	l.Fields = cmp.Or(l.Fields, http1.MaxRequestFields)
 	return l
 }
 
 // What no setting names.
 const (
-	writeTimeout    = 30 * time.Second      // a client takes no byte of its answer
-	expectTimeout   = time.Second           // an endpoint says nothing to Expect: 100-continue
-	halfCloseGrace  = time.Second           // for an answer, when the client has ended its direction
 	uploadGrace     = time.Second           // for an early answer, when the endpoint takes no more of the body
-	streamSilence   = time.Hour             // within an event stream
-	tunnelSilence   = time.Hour             // both ways
 	tunnelHalf      = 30 * time.Second      // when one direction of a tunnel has ended
 	discardTimeout  = time.Second           // for the rest of a body whose answer is complete
 	discardMost     = 64 << 10              // bytes of it
@@ -50,12 +56,9 @@ const (
 	lingerMost      = 10 * time.Second      //
 	settleTime      = 50 * time.Millisecond // for the upload, once the answer is complete
 	watchAfter      = 20 * time.Millisecond
-	maxTarget       = 8 << 10
 	maxInterim      = 16 // 1xx that a request may get
 	maxInterimBytes = 32 << 10
 )
-
-var answerLimits = http1.Limits{Head: 64 << 10, Fields: http1.MaxResponseFields}
 
 // A serving is one call of Serve.
 type serving struct {
@@ -82,7 +85,7 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	defer cut()
 	s := &serving{
 		engine: e, how: how, base: base, running: newCrowd(), conns: newCrowd(), all: make(map[*conn]struct{}),
-		limits: http1.Limits{Head: how.Head, Target: maxTarget, Fields: http1.MaxRequestFields},
+		limits: http1.Limits{Head: how.Head, Target: how.Target, Fields: how.Fields},
 	}
 	e.startSweeping()
 	defer e.stopSweeping()

@@ -25,7 +25,7 @@ func (x *exchange) switchOver(head []byte) balance.Kind {
 	if kind := x.toClient(res.out); kind != balance.OK {
 		return kind
 	}
-	t := &tunnel{client: c.sock, upstream: x.up}
+	t := &tunnel{client: c.sock, upstream: x.up, silence: x.service.Tunnel}
 	t.last.Store(time.Now().UnixNano())
 	done := make(chan struct{})
 	go func() {
@@ -42,15 +42,16 @@ func (x *exchange) switchOver(head []byte) balance.Kind {
 type tunnel struct {
 	client   *socket
 	upstream *upstream
-	last     atomic.Int64 // when a byte was carried, either way
-	half     atomic.Bool  // one direction has ended
+	silence  time.Duration // both ways
+	last     atomic.Int64  // when a byte was carried, either way
+	half     atomic.Bool   // one direction has ended
 }
 
 // limit is when the tunnel ends, if nothing is carried until then.
 func (t *tunnel) limit() time.Time {
-	silence := tunnelSilence
+	silence := t.silence
 	if t.half.Load() {
-		silence = tunnelHalf
+		silence = min(silence, tunnelHalf)
 	}
 	return time.Unix(0, t.last.Load()).Add(silence)
 }
@@ -67,7 +68,7 @@ func (t *tunnel) pump(to, from *socket, in *buffer) (carried int64) {
 	defer in.release()
 	for {
 		if in.len() > 0 {
-			n, err := to.write(in.bytes(), tunnelSilence)
+			n, err := to.write(in.bytes(), t.silence)
 			carried += int64(n)
 			if err != nil {
 				t.cut()

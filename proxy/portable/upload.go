@@ -20,6 +20,8 @@ type upload struct {
 	over    bool   // the whole body has come
 	framing http1.Body
 	left    int64 // of a sized body
+	most    int64 // bytes of content that a chunked body may have; zero: no limit
+	came    int64 // bytes of its content so far
 	chunks  http1.Chunks
 	names   []byte // of the trailer fields that are passed on
 	large   buffer // what the body is read into when conn.in is used up
@@ -31,6 +33,7 @@ type upload struct {
 // begin makes ready for a request's body.
 func (b *upload) begin(x *exchange) {
 	b.kept, b.lost, b.kind = 0, false, balance.OK
+	b.most, b.came = 0, 0
 	b.framing, b.left = x.req.Body, x.req.Length
 	b.over = b.framing == http1.None || b.framing == http1.Sized && b.left == 0
 	if b.framing == http1.Chunked {
@@ -77,6 +80,9 @@ func (b *upload) take(in *buffer) (piece, tail []byte, f http1.Fault) {
 	}
 	b.over = b.chunks.Done()
 	n := end - start
+	if b.came += int64(n); b.most > 0 && b.came > b.most {
+		return nil, nil, http1.BodyLarge
+	}
 	if n > 0 {
 		start, end = wrap(in.p, start, end)
 		piece = in.p[start:end]

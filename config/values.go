@@ -1,0 +1,146 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"muster/catalog"
+	"muster/proxy/http1"
+)
+
+// The kinds of value that muster.toml has. Each says what it wanted.
+
+type duration time.Duration
+
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v <= 0 {
+		return fmt.Errorf("%q: want a duration above zero, such as \"10s\"", text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// A size is a number of bytes.
+type size int
+
+func (s *size) UnmarshalText(text []byte) error {
+	n, ok := bytesOf(string(text))
+	if !ok || n > 1<<30 {
+		return fmt.Errorf("%q: want a size of up to 1GiB, such as \"32KiB\"", text)
+	}
+	*s = size(n)
+	return nil
+}
+
+// A sizeOrOff is a number of bytes; negative where it is "off".
+type sizeOrOff int64
+
+func (s *sizeOrOff) UnmarshalText(text []byte) error {
+	n, ok := bytesOf(string(text))
+	switch {
+	case string(text) == "off":
+		n = -1
+	case !ok:
+		return fmt.Errorf("%q: want a size such as \"8MiB\", or off", text)
+	}
+	*s = sizeOrOff(n)
+	return nil
+}
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}}
+
+// bytesOf reads a size above zero.
+func bytesOf(text string) (n int64, ok bool) {
+	number, factor := text, int64(1)
+	for _, u := range units {
+		if n, ok := strings.CutSuffix(number, u.name); ok {
+			number, factor = strings.TrimSpace(n), u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || v == 0 || int64(v) > math.MaxInt64/factor {
+		return 0, false
+	}
+	return int64(v) * factor, true
+}
+
+// A count is how many there may be; negative where that is "off".
+type count int
+
+func (c *count) UnmarshalText(text []byte) error {
+	if string(text) == "off" {
+		*c = -1
+		return nil
+	}
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q: want a number above zero, or off", text)
+	}
+	*c = count(n)
+	return nil
+}
+
+// A fieldCount is how many lines a head may have.
+type fieldCount int
+
+func (c *fieldCount) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil || n == 0 || n > http1.MaxRequestFields {
+		return fmt.Errorf("%q: want a number from 1 to %d", text, http1.MaxRequestFields)
+	}
+	*c = fieldCount(n)
+	return nil
+}
+
+type bindAddr string
+
+func (b *bindAddr) UnmarshalText(text []byte) error {
+	if err := CheckBind(string(text)); err != nil {
+		return err
+	}
+	*b = bindAddr(text)
+	return nil
+}
+
+// CheckBind reports whether addr is something to listen on: HOST:PORT or :PORT,
+// port 0 for any free one.
+func CheckBind(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q: want HOST:PORT or :PORT", addr)
+	}
+	return nil
+}
+
+type endpointAddr string
+
+func (e *endpointAddr) UnmarshalText(text []byte) error {
+	if err := catalog.CheckAddr(string(text)); err != nil {
+		return err
+	}
+	*e = endpointAddr(text)
+	return nil
+}
+
+type accessFormat string
+
+func (a *accessFormat) UnmarshalText(text []byte) error {
+	if !slices.Contains([]string{"off", "combined", "json"}, string(text)) {
+		return fmt.Errorf("%q: want off, combined or json", text)
+	}
+	*a = accessFormat(text)
+	return nil
+}
