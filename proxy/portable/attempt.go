@@ -17,7 +17,7 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 	u.Begin()
 	x.upstream = u
 	x.record.Endpoint, x.record.Addr = u.ID, u.Addr
-	x.tried, x.silence, x.heard = time.Now(), x.service.Response, false
+	x.tried, x.silence, x.heard = x.now, x.service.Response, false
 	x.helper.reset()
 	if u.Proto != "" && u.Proto != "http" && u.Proto != "https" {
 		return x.failed(balance.NotProxied, false)
@@ -25,11 +25,14 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 	if kind := x.buildRequest(u); kind != balance.OK {
 		return x.failed(kind, false)
 	}
-	if kind := x.connect(move); kind != balance.OK {
-		return x.failed(kind, false)
+	n, err := 0, errStale
+	for err == errStale {
+		x.dropUpstream()
+		if kind := x.connect(move); kind != balance.OK {
+			return x.failed(kind, false)
+		}
+		n, err = x.send()
 	}
-	n, err := x.up.write(x.body.out.bytes(), x.silence)
-	x.base = time.Now()
 	switch {
 	case isTimeout(err):
 		return x.failed(balance.Silent, n > 0)
@@ -51,6 +54,22 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 		return balance.Failure{}
 	}
 	return x.failed(kind, true)
+}
+
+// send writes the request, as far as it is there. If that is all, it waits for
+// the answer.
+func (x *exchange) send() (n int, err error) {
+	out := x.body.out.bytes()
+	x.base = x.now
+	if x.body.over {
+		n, err = x.up.ask(out, x.now, x.now.Add(watchAfter))
+	}
+	if err != nil || n == len(out) {
+		return n, err
+	}
+	more, err := x.up.write(out[n:], x.silence)
+	x.base = time.Now()
+	return n + more, err
 }
 
 // failed says how an attempt ended that got no answer. The helper has ended
@@ -76,7 +95,7 @@ func (x *exchange) connect(move balance.Move) balance.Kind {
 		if err != nil {
 			return connecting(err)
 		}
-		x.up = up
+		x.up, x.now = up, time.Now()
 	}
 	c.attach(x.up)
 	return balance.OK
@@ -184,11 +203,12 @@ func (x *exchange) readUp() (kind balance.Kind, eof bool) {
 			limit = x.base.Add(watchAfter)
 		}
 		_, err := x.up.read(&x.res.in, largeBlock, now, limit)
+		x.now = time.Now()
+		now = x.now
 		if err == nil {
 			x.heard = true
 			return balance.OK, false
 		}
-		now = time.Now()
 		switch {
 		case h.gone.Load():
 			return x.body.kind, false

@@ -179,6 +179,7 @@ func (c *conn) await(first bool) bool {
 func (c *conn) more(limit time.Time) bool {
 	for {
 		_, err := c.sock.read(&c.in, smallBlock, c.now, limit)
+		c.now = time.Now()
 		switch {
 		case err == nil:
 			return true

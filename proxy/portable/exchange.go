@@ -34,6 +34,7 @@ type exchange struct {
 	up       *upstream
 	tried    time.Time // when it began
 	base     time.Time // from when on the upstream is silent
+	now      time.Time // about the time: as it was when the last wait ended
 	silence  time.Duration
 
 	body upload
@@ -106,10 +107,10 @@ func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 func (x *exchange) begin() {
 	x.conn.engine.inFlight.Add(1)
 	x.begun = true
-	now := time.Now()
+	x.now = x.conn.now
 	newID(&x.id)
 	x.record = balance.Record{
-		Time: now, Client: x.conn.client, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
+		Time: x.now, Client: x.conn.client, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
 		Host: x.text(x.req.Authority), Referer: x.text(x.req.Referer), UserAgent: x.text(x.req.UserAgent), RequestID: view(x.id[:]),
 	}
 }
@@ -205,6 +206,7 @@ func (x *exchange) forward() {
 		if f.Kind == balance.OK {
 			return
 		}
+		x.now = time.Now()
 		x.release(f.Kind.OfEndpoint())
 		move = x.attempts.Next(f)
 	}
@@ -282,7 +284,7 @@ func (x *exchange) release(failed bool) {
 	x.upstream = nil
 	var took time.Duration
 	if !x.tunnel && !failed {
-		took = time.Since(x.tried)
+		took = x.now.Sub(x.tried)
 	}
 	u.End(took, failed)
 	if u.Idle() {
@@ -315,7 +317,7 @@ func (x *exchange) handBack() bool {
 		return true
 	}
 	x.conn.attach(nil)
-	x.pool.put(x.up, time.Now())
+	x.pool.put(x.up, x.now)
 	x.up = nil
 	return true
 }

@@ -43,30 +43,25 @@ func (e *Engine) pool(u *balance.Upstream) *pool {
 	return p.(*pool)
 }
 
-// take returns an idle connection that is good, or nil. One on which something
-// came, or that was closed, is thrown away: nobody asked for it.
+// take returns an idle connection, or nil. Whether it is good, the first write to
+// it says: one on which something came, or that was closed, is thrown away, as
+// nobody asked for that.
 func (p *pool) take() *upstream {
-	for {
-		p.mu.Lock()
-		n := len(p.idle)
-		if n == 0 {
-			p.mu.Unlock()
-			return nil
-		}
-		c := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
-		p.mu.Unlock()
-		if c.alive() {
-			return c
-		}
-		c.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
 	}
+	c := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return c
 }
 
 // put keeps a connection for later.
 func (p *pool) put(c *upstream, now time.Time) {
-	c.reused, c.since = true, now
+	c.reused, c.idle, c.since = true, true, now
 	p.mu.Lock()
 	keep := !p.closed && len(p.idle) < idlePerUpstream
 	if keep {
@@ -94,7 +89,7 @@ func (p *pool) sweep(now time.Time) {
 	defer p.mu.Unlock()
 	kept := p.idle[:0]
 	for _, c := range p.idle {
-		if now.Sub(c.since) < idleTimeout && c.alive() {
+		if now.Sub(c.since) < idleTimeout && c.alive() == nil {
 			kept = append(kept, c)
 		} else {
 			c.Close()

@@ -42,7 +42,7 @@ func (x *exchange) start(head []byte) balance.Kind {
 		}
 	}
 	x.record.Status = res.Status
-	x.record.FirstByte = time.Since(x.record.Time)
+	x.record.FirstByte = x.now.Sub(x.record.Time)
 	x.began = true
 	return x.relay(res.out)
 }

@@ -38,7 +38,10 @@ type socket struct {
 	werrno  syscall.Errno
 	writer  func(fd uintptr) bool
 
-	looker func(fd uintptr) // whoever has the socket alone
+	// Whoever has the socket alone.
+	looker func(fd uintptr)
+	asker  func(fd uintptr) bool
+	idle   bool // it lay in a pool, and nobody has looked at it since
 	quiet  bool
 	peeked [1]byte
 
@@ -52,7 +55,7 @@ func newSocket(c net.Conn) *socket {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 		s.low = rawOf(t.NetConn())
 	}
-	s.reader, s.writer, s.looker = s.tryRead, s.tryWrite, s.look
+	s.reader, s.writer, s.looker, s.asker = s.tryRead, s.tryWrite, s.look, s.tryAsk
 	return s
 }
 
@@ -180,6 +183,12 @@ func (s *socket) readNow(b *buffer, size int) int {
 // write writes all of p, and says how much of it went out. It gives up when the
 // other side takes nothing for silence.
 func (s *socket) write(p []byte, silence time.Duration) (int, error) {
+	if s.idle {
+		if err := s.alive(); err != nil {
+			return 0, err
+		}
+		s.idle = false
+	}
 	if s.raw == nil {
 		s.SetWriteDeadline(time.Now().Add(silence))
 		return s.Conn.Write(p)
@@ -214,10 +223,67 @@ func (s *socket) tryWrite(fd uintptr) bool {
 	return true
 }
 
-// alive reports that the other side has neither sent anything nor hung up.
-func (s *socket) alive() bool {
+// errStale is why nothing was written to a connection that lay idle: something
+// has come on it meanwhile, or its end.
+var errStale = errors.New("stale")
+
+// ask writes p and waits until limit for what comes then, which is left to read.
+// It returns how much was written; the rest is for write.
+//
+// It is one wait of the net package's, in which the first look is not for what
+// can't have come yet, but whether an idle socket still is that, and then the
+// write. What comes from the begin of that wait on is not missed.
+func (s *socket) ask(p []byte, now, limit time.Time) (int, error) {
+	if s.raw == nil {
+		return 0, nil
+	}
+	if w := s.wakes.Load(); w != s.seen { // of the exchange before
+		s.seen, s.armed = w, time.Unix(1, 0)
+	}
+	s.arm(now, limit)
+	s.from, s.wrote, s.werrno = p, 0, 0
+	err := s.raw.Read(s.asker)
+	s.from = nil
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.armed = time.Unix(1, 0)
+	case err != nil && s.wrote == 0:
+		return 0, err
+	case s.idle:
+		return 0, errStale
+	case s.werrno != 0 && s.werrno != syscall.EAGAIN:
+		return 0, s.werrno
+	}
+	return s.wrote, nil
+}
+
+// tryAsk is called before the wait and behind it.
+func (s *socket) tryAsk(fd uintptr) bool {
+	if s.wrote > 0 {
+		return true
+	}
+	if s.idle {
+		if s.look(fd); !s.quiet {
+			return true
+		}
+		s.idle = false
+	}
+	s.wrote, s.werrno = sysWrite(fd, s.from)
+	return s.wrote < len(s.from)
+}
+
+// alive is errStale if the other side has sent anything or hung up.
+func (s *socket) alive() error {
 	s.quiet = false
-	return s.low != nil && s.low.Control(s.looker) == nil && s.quiet
+	if s.low != nil {
+		if err := s.low.Control(s.looker); err != nil {
+			return err
+		}
+	}
+	if !s.quiet {
+		return errStale
+	}
+	return nil
 }
 
 func (s *socket) look(fd uintptr) { s.quiet = sysPeek(fd, s.peeked[:]) == syscall.EAGAIN }
