@@ -173,6 +173,12 @@ func pushed[E any](s []E, e E, n int) []E {
 
 // plus and minus are the histograms of both times and of the time between.
 func plus(a, b proxy.Latency) proxy.Latency {
+	switch {
+	case len(b.Buckets) == 0:
+		return a
+	case len(a.Buckets) == 0:
+		return b
+	}
 	sum := make([]uint64, max(len(a.Buckets), len(b.Buckets)))
 	copy(sum, a.Buckets)
 	for i, n := range b.Buckets {
@@ -182,6 +188,12 @@ func plus(a, b proxy.Latency) proxy.Latency {
 }
 
 func minus(a, b proxy.Latency) proxy.Latency {
+	switch {
+	case len(b.Buckets) == 0:
+		return a
+	case len(a.Buckets) == len(b.Buckets) && &a.Buckets[0] == &b.Buckets[0]:
+		return proxy.Latency{} // the same copy
+	}
 	diff := make([]uint64, len(a.Buckets))
 	copy(diff, a.Buckets)
 	for i, n := range b.Buckets {

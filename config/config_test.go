@@ -47,7 +47,7 @@ func TestParseAndPlan(t *testing.T) {
 		AccessLog: "off",
 		Sole:      "web",
 		Routes:    []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "web", Source: "only service"}},
-		Services: []proxy.Service{{
+		Services: []*proxy.Service{{
 			Name: "web", Endpoints: []*catalog.Endpoint{endpoint},
 			ServiceSettings: proxy.ServiceSettings{Timeout: proxy.ServiceTimeout{Connect: 2 * time.Second, Response: 5 * time.Second}},
 			Health:          &catalog.Health{HTTP: "/healthz", Interval: catalog.Duration(3 * time.Second), Fall: 4},

@@ -135,7 +135,7 @@ func (p *planner) services() {
 			p.plan.Services = append(p.plan.Services, p.service(s, nil))
 		}
 	}
-	slices.SortFunc(p.plan.Services, func(a, b proxy.Service) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.plan.Services, func(a, b *proxy.Service) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // unknownDefault says that nobody knows the service of -default.
@@ -157,7 +157,7 @@ func (p *planner) known(name string) bool {
 }
 
 // service is one service as the file wants it.
-func (p *planner) service(name string, endpoints []*catalog.Endpoint) proxy.Service {
+func (p *planner) service(name string, endpoints []*catalog.Endpoint) *proxy.Service {
 	s, fixed := p.file.defaults, []*catalog.Endpoint(nil)
 	if own, ok := p.file.services[name]; ok {
 		s, fixed = own.plan, own.endpoints
@@ -166,7 +166,7 @@ func (p *planner) service(name string, endpoints []*catalog.Endpoint) proxy.Serv
 	if len(fixed) > 0 {
 		s.Endpoints = withFixed(endpoints, fixed)
 	}
-	return s
+	return &s
 }
 
 // withFixed adds the file's endpoints to the announced ones; an address that is

@@ -54,7 +54,7 @@ func (p *Planner) next(file *File, flags Flags, snapshot *catalog.Snapshot) *pro
 	plan := *p.plan
 	plan.Services = slices.Clone(plan.Services)
 	for _, svc := range changed {
-		i, _ := slices.BinarySearchFunc(plan.Services, svc.Name, func(s proxy.Service, name string) int { return strings.Compare(s.Name, name) })
+		i, _ := slices.BinarySearchFunc(plan.Services, svc.Name, func(s *proxy.Service, name string) int { return strings.Compare(s.Name, name) })
 		plan.Services[i] = maker.service(svc.Name, svc.Endpoints)
 	}
 	return &plan

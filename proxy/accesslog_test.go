@@ -115,7 +115,7 @@ func TestAccessLogStuck(t *testing.T) {
 	s := &stuck{make(chan struct{}), make(chan struct{}, 1)}
 	log := new(lines)
 	p, addr := start(t, proxy.Config{AccessLog: s, Log: slog.New(slog.NewTextHandler(log, nil))}, &proxy.Plan{
-		Ready: true, AccessLog: "combined", Services: []proxy.Service{}, Routes: []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "none"}},
+		Ready: true, AccessLog: "combined", Services: []*proxy.Service{}, Routes: []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "none"}},
 	})
 	free := sync.OnceFunc(func() { close(s.free) })
 	t.Cleanup(free)

@@ -37,10 +37,13 @@ type service struct {
 func (p *Proxy) swap(plan *Plan) {
 	p.updates++
 	built := make([]*balance.Service, len(plan.Services))
-	order := make([]*service, len(plan.Services))
 	same := len(plan.Services) == len(p.order) && p.routes != nil
-	for i := range plan.Services {
-		s := p.service(&plan.Services[i], i)
+	order := p.order
+	if len(order) != len(plan.Services) {
+		order = make([]*service, len(plan.Services))
+	}
+	for i, planned := range plan.Services {
+		s := p.service(planned, i) // reads p.order[i], which may be order[i]
 		same = same && s == p.order[i]
 		order[i], built[i] = s, s.built
 	}
@@ -114,7 +117,7 @@ func (p *Proxy) service(s *Service, i int) *service {
 }
 
 func sameService(a, b *Service) bool {
-	return a.ServiceSettings == b.ServiceSettings && sameHealth(a.Health, b.Health) && sameEndpoints(a.Endpoints, b.Endpoints)
+	return a == b || a.ServiceSettings == b.ServiceSettings && sameHealth(a.Health, b.Health) && sameEndpoints(a.Endpoints, b.Endpoints)
 }
 
 func sameEndpoints(a, b []*catalog.Endpoint) bool {

@@ -21,7 +21,7 @@ func Example() {
 		Ready:     true,
 		Listeners: []proxy.Listener{{Bind: "127.0.0.1:0"}},
 		Routes:    []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "web"}},
-		Services: []proxy.Service{{Name: "web", Endpoints: []*catalog.Endpoint{
+		Services: []*proxy.Service{{Name: "web", Endpoints: []*catalog.Endpoint{
 			{Service: "web", ID: "1", Announcement: catalog.Announcement{Addr: strings.TrimPrefix(app.URL, "http://"), Weight: 100, State: catalog.Up}},
 		}}},
 	})

@@ -21,8 +21,9 @@ import (
 // with is plan with other endpoints.
 func with(plan *proxy.Plan, es ...*catalog.Endpoint) *proxy.Plan {
 	next := *plan
-	next.Services = []proxy.Service{plan.Services[0]}
-	next.Services[0].Endpoints = es
+	web := *plan.Services[0]
+	web.Endpoints = es
+	next.Services = []*proxy.Service{&web}
 	return &next
 }
 
@@ -158,7 +159,7 @@ func TestUpdateUnderLoad(t *testing.T) {
 		}
 		next := with(plan, es...)
 		if i%10 == 0 { // a service beside it comes and goes
-			next.Services = append(next.Services, proxy.Service{Name: "x", Endpoints: of(origins[0])})
+			next.Services = append(next.Services, &proxy.Service{Name: "x", Endpoints: of(origins[0])})
 			next.Routes = append([]proxy.Route{{Route: catalog.Route{Path: "/x"}, Service: "x"}}, next.Routes...)
 		}
 		p.Update(next)

@@ -47,7 +47,7 @@ func sole(endpoints ...*catalog.Endpoint) *proxy.Plan {
 	return &proxy.Plan{
 		Ready:    true,
 		Routes:   []proxy.Route{{Route: catalog.Route{Path: "/"}, Service: "web"}},
-		Services: []proxy.Service{{Name: "web", Endpoints: endpoints}},
+		Services: []*proxy.Service{{Name: "web", Endpoints: endpoints}},
 	}
 }
 

@@ -16,10 +16,10 @@ type Plan struct {
 	Ready bool
 
 	Listeners []Listener
-	Routes    []Route   // each pair of host and path at most once
-	Services  []Service // by name
-	AccessLog string    // off, combined or json; empty is off
-	Sole      string    // the service that is exposed for being the only one, or ""
+	Routes    []Route    // each pair of host and path at most once
+	Services  []*Service // by name; those that did not change may be those of the plan before
+	AccessLog string     // off, combined or json; empty is off
+	Sole      string     // the service that is exposed for being the only one, or ""
 }
 
 // A Listener is an address the proxy accepts HTTP on, and how it treats those who

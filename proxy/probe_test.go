@@ -111,7 +111,7 @@ func TestProbeHTTP(t *testing.T) {
 	b.status.Store(500)
 	is("b", "failing")
 	next := *plan
-	next.Services = []proxy.Service{{Name: "web", Endpoints: []*catalog.Endpoint{endpoint("b", b.addr)}}}
+	next.Services = []*proxy.Service{{Name: "web", Endpoints: []*catalog.Endpoint{endpoint("b", b.addr)}}}
 	p.Update(&next)
 	is("b", "up")
 }

@@ -20,7 +20,7 @@ func TestRoutes(t *testing.T) {
 		}
 		o := testserver.New(t, text)
 		plan.Routes = append(plan.Routes, proxy.Route{Route: r, Service: text})
-		plan.Services = append(plan.Services, proxy.Service{Name: text, Endpoints: of(o)})
+		plan.Services = append(plan.Services, &proxy.Service{Name: text, Endpoints: of(o)})
 	}
 	plan.Routes = append(plan.Routes, proxy.Route{Route: catalog.Route{Path: "/gone"}, Service: "not in the plan"})
 	p, addr := start(t, proxy.Config{}, plan)

@@ -17,7 +17,7 @@ func planOf(services, endpoints int) *Plan {
 	plan := &Plan{Ready: true}
 	for i := range services {
 		name := fmt.Sprintf("s%05d", i)
-		s := Service{Name: name}
+		s := &Service{Name: name}
 		for j := range endpoints {
 			id := fmt.Sprintf("e%05d", j)
 			s.Endpoints = append(s.Endpoints, &catalog.Endpoint{Service: name, ID: id, Announcement: catalog.Announcement{
@@ -36,8 +36,10 @@ func toggled(plan *Plan, change func([]*catalog.Endpoint) []*catalog.Endpoint) *
 	next := *plan
 	next.Services = slices.Clone(plan.Services)
 	next.Routes = slices.Clone(plan.Routes)
-	s := &next.Services[len(next.Services)/2]
+	middle := len(next.Services) / 2
+	s := *next.Services[middle]
 	s.Endpoints = change(slices.Clone(s.Endpoints))
+	next.Services[middle] = &s
 	return &next
 }
 
@@ -58,7 +60,7 @@ func TestUpdateReuses(t *testing.T) {
 	p := New(Config{})
 	plan := planOf(5, 3)
 	p.Update(plan)
-	before, routes := p.order, p.routes
+	before, routes := slices.Clone(p.order), p.routes
 	built := make(map[string]any)
 	for _, s := range before {
 		built[s.plan.Name] = s.built

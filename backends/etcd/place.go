@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 
@@ -94,7 +93,7 @@ func (p *place) still(ctx context.Context, kv etcdserverpb.KVClient) (bool, erro
 // yielded of it. needProgress says that more may be yielded after etcd says where
 // it stands.
 func (p *place) take(i int, r *etcdserverpb.WatchResponse) (c backends.Change, needProgress bool) {
-	out := newBatch()
+	out := new(batch)
 	switch {
 	case r.WatchId < 0: // an answer to askProgress: every watch is there
 		p.revision = max(p.revision, r.Header.Revision)
@@ -143,7 +142,7 @@ func (p *place) add(i int, events []*mvccpb.Event, out *batch) {
 	into := out
 	if !alone {
 		if into = p.held[s.group]; into == nil {
-			into = newBatch()
+			into = new(batch)
 		}
 	}
 	for _, e := range events {
@@ -175,26 +174,28 @@ func (p *place) add(i int, events []*mvccpb.Event, out *batch) {
 	p.held[s.group] = into
 }
 
-// A batch is the newest event of each key.
+// A batch is events, those of one key in their order.
 type batch struct {
-	events map[string]event
+	events []event
 	newest int64 // revision
 }
 
-func newBatch() *batch { return &batch{events: make(map[string]event)} }
-
 func (b *batch) add(e event) {
-	b.events[e.Key] = e
+	b.events = append(b.events, e)
 	b.newest = max(b.newest, e.Modified)
 }
 
-func (b *batch) merge(o *batch) { maps.Copy(b.events, o.events) }
+func (b *batch) merge(o *batch) { b.events = append(b.events, o.events...) }
 
+// change is the newest event of each key.
 func (b *batch) change() (c backends.Change) {
-	for _, key := range slices.Sorted(maps.Keys(b.events)) {
-		if e := b.events[key]; e.deleted {
-			c.Deleted = append(c.Deleted, key)
-		} else {
+	slices.SortStableFunc(b.events, func(a, b event) int { return strings.Compare(a.Key, b.Key) })
+	for i, e := range b.events {
+		switch {
+		case i+1 < len(b.events) && b.events[i+1].Key == e.Key:
+		case e.deleted:
+			c.Deleted = append(c.Deleted, e.Key)
+		default:
 			c.Put = append(c.Put, e.KV)
 		}
 	}

@@ -130,7 +130,7 @@ func (p *proofs) take(at *place) (backends.Change, error) {
 	if time.Since(p.at) > allowed {
 		return backends.Change{}, errDead
 	}
-	out := newBatch()
+	out := new(batch)
 	at.release(p.before, out)
 	p.before = max(p.before, p.last.revision)
 	c := out.change()
