@@ -1,11 +1,13 @@
 package config_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"muster/backends"
 	"muster/catalog"
@@ -78,6 +80,16 @@ func TestParseErrors(t *testing.T) {
 		"size or off":            {"[service.web]\nlimits = { body = \"none\" }\n", `muster.toml:2: service.web.limits.body: "none": want a size such as "8MiB", or off`},
 		"size that overflows":    {"[defaults]\nlimits = { body = \"9999999999GiB\" }\n", `muster.toml:2: defaults.limits.body: "9999999999GiB": want a size such as "8MiB", or off`},
 		"fields":                 {"[[listener]]\nbind=\":80\"\nlimits.fields = 129\n", `muster.toml:3: listener.limits.fields: "129": want a number from 1 to 128`},
+		"trusted":                {"[[listener]]\nbind=\":80\"\ntrusted = [\"10.0.0.0/8\", \"10.0.0.1/8\"]\n", `muster.toml:3: listener.trusted: "10.0.0.1/8": want an address, or a network such as "10.0.0.0/8"`},
+		"forwarded":              {"[[listener]]\nbind=\":80\"\nforwarded = \"y\"\n", `muster.toml:3: listener.forwarded: "y": want x, rfc7239 or both`},
+		"via":                    {"[[listener]]\nbind=\":80\"\nvia = \"edge 1\"\n", `muster.toml:3: listener.via: "edge 1": want a name of letters, digits and -._~, a host, or off`},
+		"dots":                   {"[[listener]]\nbind=\":80\"\npath.dots = true\n", `muster.toml:3: listener.path.dots: "true": want reject or pass`},
+		"underscores":            {"[[listener]]\nbind=\":80\"\nheaders.underscores = \"keep\"\n", `muster.toml:3: listener.headers.underscores: "keep": want drop, reject or allow`},
+		"drop":                   {"[[listener]]\nbind=\":80\"\n[listener.headers]\ndrop = [\"A\", \"B:\"]\n", `muster.toml:4: listener.headers.drop: "B:": want the name of a field`},
+		"drop of ours":           {"[[listener]]\nbind=\":80\"\nheaders.drop = [\"host\"]\n", `muster.toml:3: listener.headers.drop: "host": the proxy writes or removes this field itself: take it off the list`},
+		"trace":                  {"[[listener]]\nbind=\":80\"\nmethods.trace = \"yes\"\n", `muster.toml:3: listener.methods.trace: `},
+		"proxy_status":           {"[[listener]]\nbind=\":80\"\nproxy_status = \"on\"\n", `muster.toml:3: listener.proxy_status: "on": want errors, always or off`},
+		"host":                   {"[service.web]\nhost = \"http://x\"\n", `muster.toml:2: service.web.host: "http://x": want keep, endpoint, or a host such as "app.internal"`},
 		"requests":               {"[[listener]]\nbind=\":80\"\nlimits.requests = 0\n", `muster.toml:3: listener.limits.requests: "0": want a number above zero, or off`},
 		"access":                 {"[log]\naccess = \"apache\"\n", `muster.toml:2: log.access: "apache": want off, combined or json`},
 		"bind":                   {"[[listener]]\nbind = \"80\"\n", `muster.toml:2: listener.bind: "80": want HOST:PORT or :PORT`},
@@ -96,6 +108,79 @@ func TestParseErrors(t *testing.T) {
 	}
 	if _, err := config.Parse("f", []byte("a = 1\n[log]\nb = 2\n")); err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("two unknown keys: %v, want both in one error", err)
+	}
+}
+
+// Every setting of a listener and of a service reaches the plan, with the line
+// it stands on.
+func TestSettings(t *testing.T) {
+	file, err := config.Parse("muster.toml", []byte(`[[listener]]
+bind = ":80"
+timeout = { header = "1s", body = "2s", idle = "3s", write = "4s", expect = "5s", half_close = "6s" }
+limits = { head = "1KiB", target = "2KiB", fields = 3, requests = 4 }
+trusted = ["10.0.0.0/8", "::1"]
+forwarded = "both"
+via = "edge1"
+path.dots = "pass"
+headers = { underscores = "allow", drop = ["X-One"] }
+methods.trace = true
+proxy_status = "always"
+
+[defaults]
+timeout.connect = "7s"
+timeout.stream = "9s"
+limits = { body = "4GiB", response_head = "6KiB" }
+host = "endpoint"
+
+[service.web]
+host = "inner.test:8080"
+[service.web.timeout]
+response = "8s"
+tunnel = "10s"
+stream = "11s"
+
+[service.free]
+limits.body = "off"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, _ := config.Plan(file, config.Flags{}, nil)
+	listener := proxy.Listener{
+		Bind: ":80", Source: "muster.toml:1",
+		Timeout:   proxy.ListenerTimeout{Header: 1e9, Body: 2e9, Idle: 3e9, Write: 4e9, Expect: 5e9, HalfClose: 6e9},
+		Limits:    proxy.Limits{Head: 1 << 10, Target: 2 << 10, Fields: 3, Requests: 4},
+		Trusted:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		Forwarded: proxy.ForwardedBoth, Via: "edge1", Dots: true, Underscores: proxy.AllowUnderscores, Drop: []string{"X-One"},
+		Trace: true, ProxyStatus: proxy.ProxyStatusAlways,
+	}
+	defaults := proxy.Service{
+		Name: "free",
+		ServiceSettings: proxy.ServiceSettings{
+			Timeout: proxy.ServiceTimeout{Connect: 7e9, Stream: 9e9}, Limits: proxy.ServiceLimits{Body: -1, ResponseHead: 6 << 10}, Host: proxy.EndpointHost,
+		},
+		Sources: map[string]string{
+			"timeout.connect": "muster.toml:14", "timeout.stream": "muster.toml:15", "limits.body": "muster.toml:27", "limits.response_head": "muster.toml:16", "host": "muster.toml:17",
+		},
+	}
+	web := proxy.Service{
+		Name: "web",
+		ServiceSettings: proxy.ServiceSettings{
+			Timeout: proxy.ServiceTimeout{Connect: 7e9, Response: 8e9, Stream: 11e9, Tunnel: 10e9}, Limits: proxy.ServiceLimits{Body: 4 << 30, ResponseHead: 6 << 10}, Host: "inner.test:8080",
+		},
+		Sources: map[string]string{
+			"timeout.connect": "muster.toml:14", "timeout.response": "muster.toml:22", "timeout.tunnel": "muster.toml:23", "timeout.stream": "muster.toml:24",
+			"limits.body": "muster.toml:16", "limits.response_head": "muster.toml:16", "host": "muster.toml:20",
+		},
+	}
+	want := &proxy.Plan{Listeners: []proxy.Listener{listener}, AccessLog: "combined", Services: []*proxy.Service{&defaults, &web}}
+	if d := cmp.Diff(want, plan, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+		t.Errorf("Plan: (-want +got)\n%s", d)
+	}
+	plan, _ = config.Plan(file, config.Flags{Listen: []string{":81"}}, nil)
+	listener.Bind, listener.Source = ":81", "flag -listen"
+	if d := cmp.Diff([]proxy.Listener{listener}, plan.Listeners, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+		t.Errorf("with -listen: (-want +got)\n%s", d)
 	}
 }
 

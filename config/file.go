@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -57,10 +58,20 @@ type listenerTable struct {
 		Fields       fieldCount
 		Requests     count
 	}
+	Trusted   []network
+	Forwarded forwardedStyle
+	Via       viaName
+	Path      struct{ Dots dotsRule }
+	Headers   struct {
+		Underscores underscoreRule
+		Drop        []dropped
+	}
+	Methods     struct{ Trace bool }
+	ProxyStatus proxyStatus `toml:"proxy_status"`
 }
 
 func (t *listenerTable) plan(source string) proxy.Listener {
-	return proxy.Listener{
+	l := proxy.Listener{
 		Bind: string(t.Bind),
 		Timeout: proxy.ListenerTimeout{
 			Header: time.Duration(t.Timeout.Header), Body: time.Duration(t.Timeout.Body), Idle: time.Duration(t.Timeout.Idle),
@@ -69,8 +80,20 @@ func (t *listenerTable) plan(source string) proxy.Listener {
 		Limits: proxy.Limits{
 			Head: int(t.Limits.Head), Target: int(t.Limits.Target), Fields: int(t.Limits.Fields), Requests: int(t.Limits.Requests),
 		},
-		Source: source,
+		Source:    source,
+		Forwarded: proxy.ForwardedStyle(t.Forwarded), Via: string(t.Via), Dots: t.Path.Dots == "pass",
+		Underscores: proxy.Underscores(t.Headers.Underscores), Trace: t.Methods.Trace, ProxyStatus: proxy.ProxyStatus(t.ProxyStatus),
 	}
+	for _, n := range t.Trusted {
+		l.Trusted = append(l.Trusted, netip.Prefix(n))
+	}
+	if t.Headers.Drop != nil {
+		l.Drop = []string{} // an empty list is one too
+	}
+	for _, name := range t.Headers.Drop {
+		l.Drop = append(l.Drop, string(name))
+	}
+	return l
 }
 
 // A settingsTable is what both [defaults] and [service.NAME] may say.
@@ -80,6 +103,7 @@ type settingsTable struct {
 		Body         sizeOrOff
 		ResponseHead size `toml:"response_head"`
 	}
+	Host hostRule
 }
 
 type serviceTable struct {
@@ -97,6 +121,7 @@ func (t *settingsTable) over(s proxy.Service, line func(key ...string) string) p
 	set(&s, line, &s.Timeout.Tunnel, time.Duration(t.Timeout.Tunnel), "timeout", "tunnel")
 	set(&s, line, &s.Limits.Body, int64(t.Limits.Body), "limits", "body")
 	set(&s, line, &s.Limits.ResponseHead, int(t.Limits.ResponseHead), "limits", "response_head")
+	set(&s, line, &s.Host, string(t.Host), "host")
 	return s
 }
 

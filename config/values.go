@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"muster/catalog"
+	"muster/proxy"
 	"muster/proxy/http1"
 )
 
@@ -138,9 +140,98 @@ func (e *endpointAddr) UnmarshalText(text []byte) error {
 type accessFormat string
 
 func (a *accessFormat) UnmarshalText(text []byte) error {
-	if !slices.Contains([]string{"off", "combined", "json"}, string(text)) {
-		return fmt.Errorf("%q: want off, combined or json", text)
+	return oneOf((*string)(a), text, "off", "combined", "json")
+}
+
+// oneOf takes text that is one of some words.
+func oneOf(to *string, text []byte, words ...string) error {
+	if *to = string(text); slices.Contains(words, *to) {
+		return nil
 	}
-	*a = accessFormat(text)
+	last := len(words) - 1
+	return fmt.Errorf("%q: want %s or %s", text, strings.Join(words[:last], ", "), words[last])
+}
+
+type forwardedStyle string
+
+func (f *forwardedStyle) UnmarshalText(text []byte) error {
+	return oneOf((*string)(f), text, string(proxy.ForwardedX), string(proxy.ForwardedRFC), string(proxy.ForwardedBoth))
+}
+
+type dotsRule string
+
+func (d *dotsRule) UnmarshalText(text []byte) error {
+	return oneOf((*string)(d), text, "reject", "pass")
+}
+
+type underscoreRule string
+
+func (u *underscoreRule) UnmarshalText(text []byte) error {
+	return oneOf((*string)(u), text, string(proxy.DropUnderscores), string(proxy.RejectUnderscores), string(proxy.AllowUnderscores))
+}
+
+type proxyStatus string
+
+func (p *proxyStatus) UnmarshalText(text []byte) error {
+	return oneOf((*string)(p), text, string(proxy.ProxyStatusErrors), string(proxy.ProxyStatusAlways), string(proxy.ProxyStatusOff))
+}
+
+// A network is some addresses, or one.
+type network netip.Prefix
+
+func (n *network) UnmarshalText(text []byte) error {
+	prefix, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		var addr netip.Addr
+		if addr, err = netip.ParseAddr(string(text)); err == nil && addr.Zone() == "" {
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+	}
+	if !prefix.IsValid() || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
+		return fmt.Errorf("%q: want an address, or a network such as \"10.0.0.0/8\"", text)
+	}
+	*n = network(prefix)
+	return nil
+}
+
+// A viaName is what we are called in Via; empty where it is "off".
+type viaName string
+
+func (v *viaName) UnmarshalText(text []byte) error {
+	name := string(text)
+	if name == "off" {
+		*v = ""
+		return nil
+	}
+	if !http1.IsToken(name) && !http1.IsHost(name) {
+		return fmt.Errorf("%q: want a name of letters, digits and -._~, a host, or off", text)
+	}
+	*v = viaName(name)
+	return nil
+}
+
+// A dropped is the name of a field that is not passed on.
+type dropped string
+
+func (d *dropped) UnmarshalText(text []byte) error {
+	name := string(text)
+	if !http1.IsToken(name) {
+		return fmt.Errorf("%q: want the name of a field", text)
+	}
+	if http1.IsOurs(name) {
+		return fmt.Errorf("%q: the proxy writes or removes this field itself: take it off the list", text)
+	}
+	*d = dropped(name)
+	return nil
+}
+
+// A hostRule is which Host endpoints get: "keep", "endpoint" or a name.
+type hostRule string
+
+func (h *hostRule) UnmarshalText(text []byte) error {
+	if !http1.IsHost(string(text)) {
+		return fmt.Errorf("%q: want keep, endpoint, or a host such as \"app.internal\"", text)
+	}
+	*h = hostRule(text)
 	return nil
 }

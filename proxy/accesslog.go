@@ -170,6 +170,7 @@ func appendEscaped(b []byte, text string) []byte {
 type jsonLine struct {
 	Time      time.Time `json:"time"`
 	Client    string    `json:"client"`
+	Peer      string    `json:"peer,omitempty"` // a trusted proxy that told of the client
 	Method    string    `json:"method"`
 	Host      string    `json:"host"`
 	Target    string    `json:"target"`
@@ -191,8 +192,12 @@ type jsonLine struct {
 }
 
 func appendJSON(b []byte, r *balance.Record) []byte {
+	peer := r.Peer
+	if peer == r.Client {
+		peer = ""
+	}
 	line, err := json.Marshal(jsonLine{
-		r.Time, r.Client, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(),
+		r.Time, r.Client, peer, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(),
 		r.Service, r.Endpoint, r.Addr, r.Tries, r.RequestID, r.Why.Answer().Error, r.Reason, r.Offset, r.Referer, r.UserAgent,
 	})
 	if err != nil {

@@ -188,6 +188,13 @@ func apply(s *balance.Service, plan *ServiceSettings) {
 	s.Stream = cmp.Or(plan.Timeout.Stream, s.Stream)
 	s.Tunnel = cmp.Or(plan.Timeout.Tunnel, s.Tunnel)
 	s.MaxBody = max(plan.Limits.Body, 0)
+	switch plan.Host {
+	case "", KeepHost:
+	case EndpointHost:
+		s.OwnHost = true
+	default:
+		s.Host = plan.Host
+	}
 	s.ResponseHead = cmp.Or(plan.Limits.ResponseHead, s.ResponseHead)
 }
 

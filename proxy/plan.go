@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"time"
 
 	"muster/catalog"
@@ -29,7 +30,48 @@ type Listener struct {
 	Timeout ListenerTimeout
 	Limits  Limits
 	Source  string // "flag -listen", "muster.toml:3", "default"
+
+	// Trusted are the proxies in front: what they tell of their clients is kept.
+	Trusted     []netip.Prefix
+	Forwarded   ForwardedStyle
+	Via         string      // our name in Via, and what a request must not have there yet; none is written
+	Dots        bool        // segments of dots in a path pass; they are refused
+	Underscores Underscores // in names of fields
+	Drop        []string    // names of fields that are not passed on; nil: Proxy, X-Original-URL, X-Original-URI, X-Rewrite-URL
+	Trace       bool        // TRACE passes; it is refused
+	ProxyStatus ProxyStatus
 }
+
+// A ForwardedStyle is how endpoints are told of the client, and trusted proxies
+// tell of theirs.
+type ForwardedStyle string
+
+// The styles; X is the default.
+const (
+	ForwardedX    ForwardedStyle = "x"       // X-Forwarded-For, -Proto and -Host
+	ForwardedRFC  ForwardedStyle = "rfc7239" // Forwarded
+	ForwardedBoth ForwardedStyle = "both"
+)
+
+// Underscores is what becomes of fields with "_" in their name.
+type Underscores string
+
+// What becomes of them; they are dropped by default.
+const (
+	DropUnderscores   Underscores = "drop"
+	RejectUnderscores Underscores = "reject"
+	AllowUnderscores  Underscores = "allow"
+)
+
+// A ProxyStatus says which answers get a Proxy-Status field.
+type ProxyStatus string
+
+// Which do; by default those that are made here.
+const (
+	ProxyStatusErrors ProxyStatus = "errors"
+	ProxyStatusAlways ProxyStatus = "always"
+	ProxyStatusOff    ProxyStatus = "off"
+)
 
 // A ListenerTimeout bounds how long a client may take.
 type ListenerTimeout struct {
@@ -71,7 +113,14 @@ type Service struct {
 type ServiceSettings struct {
 	Timeout ServiceTimeout
 	Limits  ServiceLimits
+	Host    string // that requests get: KeepHost, EndpointHost or a name; their own
 }
+
+// What Host may say beside a name.
+const (
+	KeepHost     = "keep"     // the client's
+	EndpointHost = "endpoint" // the address of the endpoint
+)
 
 // A ServiceTimeout bounds how long an endpoint may take.
 type ServiceTimeout struct {

@@ -15,7 +15,7 @@ package proxy
 import (
 	"io"
 	"log/slog"
-	"slices"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +95,7 @@ func (p *Proxy) Update(plan *Plan) {
 	defer p.mu.Unlock()
 	p.swap(plan)
 	p.access.format.Store(&plan.AccessLog)
-	relisten := !slices.Equal(plan.Listeners, p.plan.Listeners)
+	relisten := !reflect.DeepEqual(plan.Listeners, p.plan.Listeners)
 	p.plan = plan
 	if relisten {
 		select {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"muster/proxy/http1"
 	"muster/proxy/portable"
 )
 
@@ -138,7 +140,27 @@ func (p *Proxy) relist(ctx context.Context, serving *sync.WaitGroup) (ok bool) {
 	return ok
 }
 
-func sameSettings(a, b Listener) bool { return a.Timeout == b.Timeout && a.Limits == b.Limits }
+// sameSettings reports whether clients are treated alike.
+func sameSettings(a, b Listener) bool {
+	a.Source = b.Source
+	return reflect.DeepEqual(a, b)
+}
+
+// settings are those of the plan, for the engine.
+func (l *Listener) settings(drain time.Duration) portable.Listener {
+	return portable.Listener{
+		Header: l.Timeout.Header, Body: l.Timeout.Body, Idle: l.Timeout.Idle,
+		Write: l.Timeout.Write, Expect: l.Timeout.Expect, HalfClose: l.Timeout.HalfClose, Drain: drain,
+		Head: l.Limits.Head, Target: l.Limits.Target, Fields: l.Limits.Fields, Requests: max(l.Limits.Requests, 0),
+		Trusted: l.Trusted, Trace: l.Trace,
+		Rules: http1.Rules{
+			Dots: l.Dots, Drop: l.Drop, Via: l.Via,
+			Underscores: map[Underscores]http1.Underscores{RejectUnderscores: http1.RejectUnderscores, AllowUnderscores: http1.AllowUnderscores}[l.Underscores],
+			Style:       map[ForwardedStyle]http1.Style{ForwardedRFC: http1.RFC7239, ForwardedBoth: http1.Both}[l.Forwarded],
+		},
+		Quiet: l.ProxyStatus == ProxyStatusOff, Tells: l.ProxyStatus == ProxyStatusAlways,
+	}
+}
 
 // start serves l with the settings of plan. Whoever served it before goes on
 // with the connections it has, and drains.
@@ -154,11 +176,7 @@ func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener,
 	l.plan = plan
 	share := l.share()
 	serving.Go(func() {
-		err := p.engine.Serve(ctx, share, portable.Listener{
-			Header: plan.Timeout.Header, Body: plan.Timeout.Body, Idle: plan.Timeout.Idle,
-			Write: plan.Timeout.Write, Expect: plan.Timeout.Expect, HalfClose: plan.Timeout.HalfClose, Drain: p.drain,
-			Head: plan.Limits.Head, Target: plan.Limits.Target, Fields: plan.Limits.Fields, Requests: max(plan.Limits.Requests, 0),
-		})
+		err := p.engine.Serve(ctx, share, plan.settings(p.drain))
 		if err != nil {
 			p.log.Error("listener ended", "bind", plan.Bind, "err", err)
 		}

@@ -16,6 +16,7 @@ const (
 	BadVersion   // of HTTP, on a connection that speaks HTTP/1
 	BadTarget    // that endpoints may read otherwise than the routes do
 	MethodDenied // CONNECT, TRACE
+	Loop         // it was here before
 	TargetLong   // over its limit
 	HeadLong     // over its limit
 	BodyLong     // over its limit
@@ -66,6 +67,7 @@ var answers = [numKinds]Answer{
 	BadVersion:     {505, "http_request_error", "This version of HTTP is not spoken here."},
 	BadTarget:      {400, "http_request_denied", "The path of the request is not accepted."},
 	MethodDenied:   {405, "http_request_denied", "The method is not allowed here."},
+	Loop:           {508, "proxy_loop_detected", "The request has been here before."},
 	TargetLong:     {414, "http_request_denied", "The target of the request is too long."},
 	HeadLong:       {431, "http_request_denied", "The head of the request is too large."},
 	BodyLong:       {413, "http_request_denied", "The body of the request is too large."},

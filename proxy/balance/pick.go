@@ -20,6 +20,8 @@ type Service struct {
 	Tunnel       time.Duration // how long both sides of a tunnel may be silent; 1h
 	MaxBody      int64         // bytes of a request's body; zero: no limit
 	ResponseHead int           // bytes of an answer's head; 64 KiB
+	Host         string        // that requests get in place of theirs; empty: none
+	OwnHost      bool          // in its place they get the address of the endpoint
 
 	members []*Upstream
 	weights []uint64 // of members

@@ -7,6 +7,7 @@ import "time"
 type Record struct {
 	Time      time.Time // when its head had been read
 	Client    string    // address without port
+	Peer      string    // who connected: Client, or a trusted proxy that told of it
 	Method    string
 	Target    string // as sent, query included
 	Proto     string // HTTP/1.1

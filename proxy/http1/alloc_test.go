@@ -12,6 +12,9 @@ const browser = "GET /assets/app.js?v=3 HTTP/1.1\r\nHost: www.example.com\r\nCon
 
 const odd = "POST /%41.%42 HTTP/1.1\r\nHost: [::1]:80\r\nConnection: a, TE\r\nA: 1\r\nTE: trailers\r\nX.Forwarded-For: 1\r\nExpect: 100-continue\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"
 
+// told is a request of a proxy in front.
+const told = "GET /../a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\nForwarded: for=10.0.0.1;proto=https, for=\"[::1]\"\r\nX-Forwarded-Proto: https\r\nVia: 1.1 b\r\nA_B: c\r\nX-Request-Id: abc\r\n\r\n"
+
 const answer = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 200\r\nConnection: keep-alive\r\nETag: \"x\"\r\n\r\n"
 
 func TestNoAllocations(t *testing.T) {
@@ -23,13 +26,19 @@ func TestNoAllocations(t *testing.T) {
 	)
 	reply := http1.Reply{Minor: 1, RequestID: []byte("id"), Date: []byte("now")}
 	chunked := []byte("5;a=\"b\"\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n")
-	for _, text := range []string{browser, odd, "GET http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n"} {
+	for _, text := range []string{browser, odd, told, "GET http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n"} {
 		buf := []byte(text)
+		req.Rules = nil
+		if text == told {
+			req.Rules = loose
+		}
+		var hops [http1.MaxHops]http1.Span
 		if n := testing.AllocsPerRun(100, func() {
 			req.Reset()
 			if _, f := req.Parse(buf, requestLimits); f == 0 {
 				out = req.AppendHead(out[:0], buf, hop)
 				out = req.AppendAnnounced(out, buf)
+				req.Hops(buf, &hops)
 			}
 		}); n != 0 {
 			t.Errorf("%.20q: %v allocations, want none", text, n)

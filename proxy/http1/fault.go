@@ -38,8 +38,9 @@ const (
 	HostMissing
 	HostTwice
 	HostValue
-	Nominations // Connection names too many fields
-	Expectation // other than 100-continue
+	Nominations     // Connection names too many fields
+	FieldUnderscore // a name with "_", where Rules refuse it
+	Expectation     // other than 100-continue
 
 	// Of framing.
 	Length         // Content-Length is no number
@@ -74,45 +75,46 @@ var faults = [numFaults]struct {
 	kind   string
 	reason string
 }{
-	LineEnd:        {400, syntax, "A line does not end in CRLF, or has a carriage return in it."},
-	FieldName:      {400, syntax, "The name of a field is malformed."},
-	FieldColon:     {400, syntax, "A field has no colon behind its name."},
-	FieldFolded:    {400, syntax, "A field line begins with white space."},
-	FieldValue:     {400, syntax, "The value of a field has a control byte."},
-	HeadTooLarge:   {431, denied, "The head is too large."},
-	ManyFields:     {431, denied, "The head has too many fields."},
-	NotHTTP:        {400, syntax, "This is not HTTP."},
-	EmptyLines:     {400, syntax, "There are too many empty lines before the request."},
-	RequestLine:    {400, syntax, "The request line is malformed."},
-	Version:        {400, syntax, "The version of HTTP is malformed."},
-	OtherVersion:   {505, syntax, "This version of HTTP is not spoken here."},
-	Method:         {400, syntax, "The method is malformed."},
-	MethodLong:     {501, denied, "The method is too long."},
-	MethodDenied:   {405, denied, "The method is not allowed here."},
-	TargetLong:     {414, denied, "The target of the request is too long."},
-	TargetForm:     {400, syntax, "The target of the request is in no form that is served here."},
-	TargetByte:     {400, denied, "The target of the request has a byte that is not accepted."},
-	TargetEscape:   {400, denied, "The path of the request has an escape that is not accepted."},
-	TargetDots:     {400, denied, "The path of the request has a dot segment."},
-	TargetAnother:  {400, denied, "The target of the request and its Host differ."},
-	HostMissing:    {400, syntax, "The request has no Host."},
-	HostTwice:      {400, syntax, "The request has more than one Host."},
-	HostValue:      {400, syntax, "The Host is malformed."},
-	Nominations:    {400, denied, "Connection names too many fields."},
-	Expectation:    {417, denied, "Only the expectation 100-continue is met here."},
-	Length:         {400, syntax, "The Content-Length is malformed."},
-	LengthTwice:    {400, syntax, "There is more than one Content-Length."},
-	LengthAndCoded: {400, syntax, "There is a Content-Length beside a Transfer-Encoding."},
-	Coding:         {400, syntax, "The Transfer-Encoding is not chunked."},
-	CodingUnknown:  {501, denied, "The Transfer-Encoding has a coding that is not done here."},
-	CodingVersion:  {400, syntax, "There is a Transfer-Encoding in a version of HTTP without it."},
-	ChunkSize:      {400, syntax, "The size of a chunk is malformed."},
-	ChunkExt:       {400, syntax, "The extension of a chunk is malformed."},
-	ChunkEnd:       {400, syntax, "A chunk does not end where its size says."},
-	ChunkLine:      {400, syntax, "The size line of a chunk is too long."},
-	ChunkWaste:     {400, denied, "The body is made of too many small chunks with long size lines."},
-	BodyLarge:      {413, denied, "The body of the request is too large."},
-	StatusLine:     {502, "http_protocol_error", "The status line is malformed."},
+	LineEnd:         {400, syntax, "A line does not end in CRLF, or has a carriage return in it."},
+	FieldName:       {400, syntax, "The name of a field is malformed."},
+	FieldColon:      {400, syntax, "A field has no colon behind its name."},
+	FieldFolded:     {400, syntax, "A field line begins with white space."},
+	FieldValue:      {400, syntax, "The value of a field has a control byte."},
+	HeadTooLarge:    {431, denied, "The head is too large."},
+	ManyFields:      {431, denied, "The head has too many fields."},
+	NotHTTP:         {400, syntax, "This is not HTTP."},
+	EmptyLines:      {400, syntax, "There are too many empty lines before the request."},
+	RequestLine:     {400, syntax, "The request line is malformed."},
+	Version:         {400, syntax, "The version of HTTP is malformed."},
+	OtherVersion:    {505, syntax, "This version of HTTP is not spoken here."},
+	Method:          {400, syntax, "The method is malformed."},
+	MethodLong:      {501, denied, "The method is too long."},
+	MethodDenied:    {405, denied, "The method is not allowed here."},
+	TargetLong:      {414, denied, "The target of the request is too long."},
+	TargetForm:      {400, syntax, "The target of the request is in no form that is served here."},
+	TargetByte:      {400, denied, "The target of the request has a byte that is not accepted."},
+	TargetEscape:    {400, denied, "The path of the request has an escape that is not accepted."},
+	TargetDots:      {400, denied, "The path of the request has a dot segment."},
+	TargetAnother:   {400, denied, "The target of the request and its Host differ."},
+	HostMissing:     {400, syntax, "The request has no Host."},
+	HostTwice:       {400, syntax, "The request has more than one Host."},
+	HostValue:       {400, syntax, "The Host is malformed."},
+	FieldUnderscore: {400, denied, "The name of a field has an underscore."},
+	Nominations:     {400, denied, "Connection names too many fields."},
+	Expectation:     {417, denied, "Only the expectation 100-continue is met here."},
+	Length:          {400, syntax, "The Content-Length is malformed."},
+	LengthTwice:     {400, syntax, "There is more than one Content-Length."},
+	LengthAndCoded:  {400, syntax, "There is a Content-Length beside a Transfer-Encoding."},
+	Coding:          {400, syntax, "The Transfer-Encoding is not chunked."},
+	CodingUnknown:   {501, denied, "The Transfer-Encoding has a coding that is not done here."},
+	CodingVersion:   {400, syntax, "There is a Transfer-Encoding in a version of HTTP without it."},
+	ChunkSize:       {400, syntax, "The size of a chunk is malformed."},
+	ChunkExt:        {400, syntax, "The extension of a chunk is malformed."},
+	ChunkEnd:        {400, syntax, "A chunk does not end where its size says."},
+	ChunkLine:       {400, syntax, "The size line of a chunk is too long."},
+	ChunkWaste:      {400, denied, "The body is made of too many small chunks with long size lines."},
+	BodyLarge:       {413, denied, "The body of the request is too large."},
+	StatusLine:      {502, "http_protocol_error", "The status line is malformed."},
 }
 
 // Status is what a client is answered whose request has the fault. For one in

@@ -9,6 +9,7 @@ type Hop struct {
 	Client    string // its address
 	Scheme    string // of the connection it came by
 	Host      string // of a request that has none: the endpoint's authority
+	Instead   string // of Host, whatever the request has; empty: nothing
 	RequestID []byte
 }
 
@@ -26,10 +27,12 @@ func (r *Request) AppendHead(dst, buf []byte, hop *Hop) []byte {
 	}
 	dst = append(dst, r.origin.In(buf)...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	host := r.Authority.In(buf)
-	if len(host) > 0 {
-		dst = append(dst, host...)
-	} else {
+	switch {
+	case hop.Instead != "":
+		dst = append(dst, hop.Instead...)
+	case r.Authority.Len() > 0:
+		dst = append(dst, r.Authority.In(buf)...)
+	default:
 		dst = append(dst, hop.Host...)
 	}
 	dst = append(dst, "\r\n"...)
@@ -55,15 +58,8 @@ func (r *Request) AppendHead(dst, buf []byte, hop *Hop) []byte {
 		dst = strconv.AppendInt(dst, r.forwards-1, 10)
 		dst = append(dst, "\r\n"...)
 	}
-	dst = append(dst, "X-Forwarded-For: "...)
-	dst = append(dst, hop.Client...)
-	dst = append(dst, "\r\nX-Forwarded-Proto: "...)
-	dst = append(dst, hop.Scheme...)
-	if len(host) > 0 {
-		dst = append(dst, "\r\nX-Forwarded-Host: "...)
-		dst = append(dst, host...)
-	}
-	dst = append(dst, "\r\nX-Request-Id: "...)
+	dst = r.appendForwarding(dst, buf, hop)
+	dst = append(dst, "X-Request-Id: "...)
 	dst = append(dst, hop.RequestID...)
 	return append(dst, "\r\n\r\n"...)
 }
@@ -101,7 +97,7 @@ func (h *head) appendAnnounced(dst, buf []byte, fields []Field) []byte {
 			continue
 		}
 		for name := range members(fields[i].Value.In(buf)) {
-			if !mayTrail(name) || h.isNominated(buf, name) {
+			if !mayTrail(name, h.rules) || h.isNominated(buf, name) {
 				continue
 			}
 			if !first {

@@ -69,47 +69,60 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add([]byte(browser), 100)
 	f.Add([]byte(odd), 100)
+	for _, row := range []string{
+		"X-Forwarded-For: 1, 2\r\nForwarded: for=\"[::1]:1\";by=x,;\r\n", "Via: 1.1 a (b, c), 1.1 edge1\r\nA_B: c\r\n", "X-Request-Id: x\r\nX_Secret: 1\r\n",
+	} {
+		f.Add([]byte("GET /../a HTTP/1.1\r\nHost: a\r\n"+row+"\r\n"), 40)
+	}
 	f.Fuzz(func(t *testing.T, text []byte, cut int) {
-		var whole, parts http1.Request
-		n, fault := whole.Parse(text, requestLimits)
-		m, other := parts.Parse(text[:min(max(cut, 0), len(text))], requestLimits)
-		if m == 0 && other == 0 {
-			m, other = parts.Parse(text, requestLimits)
-		}
-		if n != m || fault != other {
-			t.Fatalf("%d, %v as a whole; %d, %v in parts", n, fault, m, other)
-		}
-		if n == 0 || whole.Body == http1.Sized && whole.Length > 1000 {
-			return
-		}
-		body, wireBody := "", ""
-		switch whole.Body {
-		case http1.Sized:
-			body = strings.Repeat("x", int(whole.Length))
-			wireBody = body
-		case http1.Chunked:
-			body, wireBody = "xyz", "3\r\nxyz\r\n0\r\n\r\n"
-		}
-		head := string(whole.AppendHead(nil, text, hop))
-		target := strings.Fields(head)[1]
-		want := ourReading(&whole, text, target, body)
-		if want.host == "" {
-			want.host = hop.Host
-		}
-		for name, read := range map[string]func(string) (reading, string, error){"net/http": netHTTP, "fasthttp": fast} {
-			got, rest, err := read(head + wireBody + next)
-			if err != nil {
-				t.Errorf("%s refuses what we forward: %v\n%s", name, err, head)
-			} else if got != want || rest != next {
-				t.Errorf("%s reads what we forward as %q, and then %q, want %q\n%s", name, got, rest, want, head)
-			}
-			// What came, from the request line on.
-			raw := strings.TrimLeft(string(text[:n]), "\r\n") + wireBody + next
-			if got, rest, err := read(raw); err == nil && (got.method != want.method || got.body != body || rest != next || got.host != want.host && whole.Authority.Len() > 0 && got.host != string(hostField(&whole, text))) {
-				t.Errorf("%s reads what came as %q, and then %q, want %q\n%s", name, got, rest, want, raw)
-			}
+		for _, rules := range []*http1.Rules{nil, loose} {
+			fuzzRequest(t, rules, text, cut)
 		}
 	})
+}
+
+func fuzzRequest(t *testing.T, rules *http1.Rules, text []byte, cut int) {
+	whole, parts := http1.Request{Rules: rules}, http1.Request{Rules: rules}
+	whole.Reset()
+	parts.Reset()
+	n, fault := whole.Parse(text, requestLimits)
+	m, other := parts.Parse(text[:min(max(cut, 0), len(text))], requestLimits)
+	if m == 0 && other == 0 {
+		m, other = parts.Parse(text, requestLimits)
+	}
+	if n != m || fault != other {
+		t.Fatalf("%d, %v as a whole; %d, %v in parts", n, fault, m, other)
+	}
+	if n == 0 || whole.Body == http1.Sized && whole.Length > 1000 {
+		return
+	}
+	body, wireBody := "", ""
+	switch whole.Body {
+	case http1.Sized:
+		body = strings.Repeat("x", int(whole.Length))
+		wireBody = body
+	case http1.Chunked:
+		body, wireBody = "xyz", "3\r\nxyz\r\n0\r\n\r\n"
+	}
+	head := string(whole.AppendHead(nil, text, hop))
+	target := strings.Fields(head)[1]
+	want := ourReading(&whole, text, target, body)
+	if want.host == "" {
+		want.host = hop.Host
+	}
+	for name, read := range map[string]func(string) (reading, string, error){"net/http": netHTTP, "fasthttp": fast} {
+		got, rest, err := read(head + wireBody + next)
+		if err != nil {
+			t.Errorf("%s refuses what we forward: %v\n%s", name, err, head)
+		} else if got != want || rest != next {
+			t.Errorf("%s reads what we forward as %q, and then %q, want %q\n%s", name, got, rest, want, head)
+		}
+		// What came, from the request line on.
+		raw := strings.TrimLeft(string(text[:n]), "\r\n") + wireBody + next
+		if got, rest, err := read(raw); err == nil && (got.method != want.method || got.body != body || rest != next || got.host != want.host && whole.Authority.Len() > 0 && got.host != string(hostField(&whole, text))) {
+			t.Errorf("%s reads what came as %q, and then %q, want %q\n%s", name, got, rest, want, raw)
+		}
+	}
 }
 
 // hostField is the value of Host.

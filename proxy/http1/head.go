@@ -47,6 +47,7 @@ type head struct {
 	pos  int // where the line begins that is not complete yet
 	seen int // from pos to here there is no line feed
 
+	rules      *Rules     // of a request
 	trailer    bool       // it has Trailer fields
 	says       connection // all lines of Connection
 	nominating int

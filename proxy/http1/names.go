@@ -30,7 +30,14 @@ const (
 	MaxForwards // of OPTIONS and TRACE, else passed on
 
 	// What only a trusted proxy may say: dropped from strangers, and ours set.
-	Forwarding // X-Forwarded-*, Forwarded, X-Real-IP and the like
+	ForwardedFor    // X-Forwarded-For
+	ForwardedProto  // X-Forwarded-Proto
+	ForwardedHost   // X-Forwarded-Host
+	ForwardedPort   // X-Forwarded-Port: passed on from a trusted proxy
+	ForwardedPrefix // X-Forwarded-Prefix: likewise
+	RealIP          // X-Real-IP: likewise
+	Forwarded       // RFC 7239
+	Forwarding      // other X-Forwarded-*, X-Client-IP and the like: dropped from everybody
 	RequestID
 
 	// What makes servers look elsewhere than where the request was routed.
@@ -41,6 +48,9 @@ const (
 	UserAgent
 	ContentType
 	Date
+	Via // written too, where Rules name us
+
+	numNames
 )
 
 type known struct {
@@ -65,8 +75,13 @@ var names = func() (t [len("x-cluster-client-ip") + 1][]known) {
 		{"trailer", Trailer},
 		{"expect", Expect},
 		{"max-forwards", MaxForwards},
-		{"forwarded", Forwarding},
-		{"x-real-ip", Forwarding},
+		{"x-forwarded-for", ForwardedFor},
+		{"x-forwarded-proto", ForwardedProto},
+		{"x-forwarded-host", ForwardedHost},
+		{"x-forwarded-port", ForwardedPort},
+		{"x-forwarded-prefix", ForwardedPrefix},
+		{"forwarded", Forwarded},
+		{"x-real-ip", RealIP},
 		{"x-client-ip", Forwarding},
 		{"x-cluster-client-ip", Forwarding},
 		{"true-client-ip", Forwarding},
@@ -79,6 +94,7 @@ var names = func() (t [len("x-cluster-client-ip") + 1][]known) {
 		{"user-agent", UserAgent},
 		{"content-type", ContentType},
 		{"date", Date},
+		{"via", Via},
 	} {
 		t[len(k.name)] = append(t[len(k.name)], k)
 	}
@@ -89,15 +105,15 @@ const forwarded = "x-forwarded-"
 
 // identify looks a name up, whatever its case.
 func identify(name []byte) Name {
-	if len(name) >= len(forwarded) && equal(name[:len(forwarded)], forwarded) {
-		return Forwarding
-	}
 	if len(name) < len(names) {
 		for i := range names[len(name)] {
 			if k := &names[len(name)][i]; equal(name, k.name) {
 				return k.id
 			}
 		}
+	}
+	if hasPrefix(name, forwarded) {
+		return Forwarding
 	}
 	return Other
 }
@@ -110,22 +126,19 @@ func (id Name) managed() bool { return Host <= id && id <= Rerouting }
 // resembles one that the proxy decides about: many servers take other symbols,
 // above all "_", for "-". What has a "_" is not passed on at all.
 func alias(name []byte, classes uint8) bool {
-	if classes&inScore != 0 {
-		return true
-	}
-	if classes&inSymbol == 0 {
-		return false
-	}
+	return classes&inScore != 0 || classes&inSymbol != 0 && resembles(name)
+}
+
+// resembles reports whether a name is one that the proxy decides about, once its
+// symbols are taken for "-".
+func resembles(name []byte) bool {
 	// An X-Forwarded- field is known by its begin, others are no longer than this.
-	var plain [len("x-cluster-client-ip")]byte
-	n := min(len(name), len(plain))
+	var dashed [len("x-cluster-client-ip")]byte
+	n := min(len(name), len(dashed))
 	for i, c := range name[:n] {
-		if class[c]&inWord == 0 {
-			c = '-'
-		}
-		plain[i] = c
+		dashed[i] = plain(c)
 	}
-	return hasPrefix(plain[:n], forwarded) || n == len(name) && identify(plain[:n]).managed()
+	return hasPrefix(dashed[:n], forwarded) || n == len(name) && identify(dashed[:n]).managed()
 }
 
 // hopByHop reports whether a field concerns one connection only.
@@ -134,7 +147,7 @@ func (id Name) hopByHop() bool { return Connection <= id && id <= ProxyAuthoriza
 // mayTrail reports whether a field of that name may stand in a trailer section:
 // it means nothing for framing, routing, authentication, caching or the content
 // (RFC 9110, section 6.5.1).
-func mayTrail(name []byte) bool {
+func mayTrail(name []byte, rules *Rules) bool {
 	var classes uint8
 	for _, c := range name {
 		k := class[c] & inToken
@@ -143,8 +156,14 @@ func mayTrail(name []byte) bool {
 		}
 		classes |= k
 	}
-	id := identify(name)
-	if len(name) == 0 || id.managed() || id == Date || alias(name, classes) || hasPrefix(name, "content-") || hasPrefix(name, "if-") {
+	switch id := identify(name); {
+	case len(name) == 0 || id.managed() || id == Date || id == Via:
+		return false
+	case classes&inScore != 0 && (rules == nil || rules.Underscores != AllowUnderscores):
+		return false
+	case classes != inWord && resembles(name), rules != nil && rules.lists(name):
+		return false
+	case hasPrefix(name, "content-") || hasPrefix(name, "if-"):
 		return false
 	}
 	for _, n := range [...]string{

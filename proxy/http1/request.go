@@ -18,6 +18,8 @@ const (
 // A Request is the head of a request. Spans are offsets into the buffer it was
 // parsed from. Reset it before the next head.
 type Request struct {
+	Rules *Rules // nil: the defaults. Reset leaves them
+
 	Method    Span
 	Target    Span // as it came
 	Path      Span // of the target, without the query; may be empty in absolute-form
@@ -27,6 +29,8 @@ type Request struct {
 
 	Asterisk bool // OPTIONS *: a question to the proxy
 	Final    bool // Max-Forwards: 0 on OPTIONS or TRACE: likewise
+	Looped   bool // Via has our name already
+	Dotted   bool // the path has segments of dots, which Rules let pass
 	Trace    bool // TRACE or TRACK: the answer would show what browsers hide, credentials
 
 	Body   Body
@@ -39,6 +43,7 @@ type Request struct {
 	Upgrade   Span // the protocol that the request may switch to; empty: none
 
 	Referer, UserAgent Span
+	RequestID          Span // of a trusted client; empty: none that is valid
 
 	head
 	started   bool
@@ -48,7 +53,13 @@ type Request struct {
 	https     bool
 	rootless  bool // the path of an absolute target is empty
 	forwards  int64
-	table     [MaxRequestFields]Field
+
+	// What a trusted client says: see trust.
+	outerProto, outerHost Span
+	port, prefix, realIP  int16 // of the table; -1: none
+	elements              bool  // Forwarded can be read
+
+	table [MaxRequestFields]Field
 }
 
 // Fields are the lines of the head, in order.
@@ -58,12 +69,14 @@ func (r *Request) Fields() []Field { return r.table[:r.n] }
 func (r *Request) Reset() {
 	r.Method, r.Target, r.Path, r.Authority, r.Version = Span{}, Span{}, Span{}, Span{}, Span{}
 	r.Minor, r.Length, r.Body = 0, 0, None
-	r.Trace = false
+	r.Trace, r.Looped, r.Dotted = false, false, false
 	r.Asterisk, r.Final, r.Close, r.KeepAlive, r.Expect, r.Trailers = false, false, false, false, false, false
 	r.Upgrade, r.Referer, r.UserAgent = Span{}, Span{}, Span{}
 	r.started, r.empty = false, 0
 	r.origin, r.authority, r.https, r.rootless, r.forwards = Span{}, Span{}, false, false, 0
+	r.RequestID, r.outerProto, r.outerHost, r.elements = Span{}, Span{}, Span{}, false
 	r.head.reset()
+	r.head.rules = r.Rules
 }
 
 // maxEmptyLines may stand before a request (RFC 9112, section 2.2).
@@ -253,6 +266,9 @@ func (r *Request) finish(buf []byte) Fault {
 		r.forwards = -1
 	}
 	r.Final = r.forwards == 0
+	if r.Rules != nil {
+		return r.follow(buf, counting)
+	}
 	r.choose(buf, counting)
 	return 0
 }

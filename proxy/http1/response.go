@@ -201,10 +201,12 @@ func (r *Response) choose(buf []byte) {
 
 // A Reply is how an answer goes on to a client.
 type Reply struct {
-	Minor     int  // of the client's version
-	Close     bool // the connection ends with the answer
-	KeepAlive bool // the client is of HTTP/1.0 and wants to be told that it does not
-	Trailers  bool // the client takes trailers
+	Minor     int    // of the client's version
+	Close     bool   // the connection ends with the answer
+	KeepAlive bool   // the client is of HTTP/1.0 and wants to be told that it does not
+	Trailers  bool   // the client takes trailers
+	Via       string // our name in Via; empty: none is written
+	Tells     bool   // of the endpoint's status, in Proxy-Status (RFC 9209)
 	RequestID []byte
 	Date      []byte // for an answer that has none
 }
@@ -258,6 +260,14 @@ func (r *Response) AppendHead(dst, buf []byte, reply *Reply) []byte {
 		dst = append(dst, "Connection: close\r\n"...)
 	case reply.KeepAlive:
 		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	if reply.Via != "" {
+		dst = appendVia(dst, r.Minor, reply.Via)
+	}
+	if reply.Tells {
+		dst = append(dst, "Proxy-Status: muster; received-status="...)
+		dst = strconv.AppendInt(dst, int64(r.Status), 10)
+		dst = append(dst, "\r\n"...)
 	}
 	dst = append(dst, "X-Request-Id: "...)
 	dst = append(dst, reply.RequestID...)

@@ -77,8 +77,10 @@ func TestSplit(t *testing.T) {
 	requests, responses, bodies := requestTexts(), responseTexts(), chunkTexts()
 	t.Run("request", rapid.MakeCheck(func(t *rapid.T) {
 		text := mutated(t, requests)
+		rules := rapid.SampledFrom([]*http1.Rules{nil, loose}).Draw(t, "rules")
 		verdict := func(cuts []int) string {
-			var r http1.Request
+			r := http1.Request{Rules: rules}
+			r.Reset()
 			n, f := arrive(text, cuts, func(buf []byte) (int, http1.Fault) { return r.Parse(buf, requestLimits) })
 			if n == 0 {
 				return fmt.Sprint(f)

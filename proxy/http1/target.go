@@ -105,11 +105,43 @@ func (r *Request) path(buf []byte) Fault {
 		} else {
 			path = nil
 		}
-		if dotSegment(segment) {
+		if !dotSegment(segment) {
+			continue
+		}
+		if r.Rules == nil || !r.Rules.Dots {
 			return TargetDots
 		}
+		r.Dotted = true
 	}
 	return 0
+}
+
+// AppendResolved appends a path without its segments of dots (RFC 3986, section
+// 5.2.4): what routes go by where such a path passes.
+func AppendResolved(dst, path []byte) []byte {
+	root := len(dst)
+	for len(path) > 0 {
+		path = path[1:] // the slash
+		n := bytes.IndexByte(path, '/')
+		last := n < 0
+		if last {
+			n = len(path)
+		}
+		segment := path[:n]
+		path = path[n:]
+		if !dotSegment(segment) {
+			dst = append(dst, '/')
+			dst = append(dst, segment...)
+			continue
+		}
+		if dotCount(segment) == 2 {
+			dst = dst[:max(root, root+bytes.LastIndexByte(dst[root:], '/'))]
+		}
+		if last {
+			dst = append(dst, '/')
+		}
+	}
+	return dst
 }
 
 // dotSegment reports whether a segment is one or two dots, escaped or not, with
@@ -117,6 +149,12 @@ func (r *Request) path(buf []byte) Fault {
 // and an endpoint that follows "/public/../admin" would answer what no route
 // exposes.
 func dotSegment(segment []byte) bool {
+	n := dotCount(segment)
+	return n == 1 || n == 2
+}
+
+// dotCount is of how many dots a segment is made; 0: not of dots.
+func dotCount(segment []byte) int {
 	n := 0
 	for len(segment) > 0 && segment[0] != ';' {
 		switch {
@@ -125,11 +163,11 @@ func dotSegment(segment []byte) bool {
 		case len(segment) >= 3 && segment[0] == '%' && segment[1] == '2' && segment[2]|0x20 == 'e':
 			segment = segment[3:]
 		default:
-			return false
+			return 0
 		}
 		n++
 	}
-	return n == 1 || n == 2
+	return n
 }
 
 // maxHost is how long a Host may be.

@@ -23,11 +23,15 @@ func (x *exchange) answer(kind balance.Kind) {
 	a := kind.Answer()
 	a.Reason = cmp.Or(x.record.Reason, a.Reason)
 	x.closing = x.closing || x.body.kind != balance.OK || kind == balance.BodyLong
-	text := a.Reason + "\n\nRequest " + x.record.RequestID + "\n"
+	text, media := a.Reason+"\n\nRequest "+x.record.RequestID+"\n", "text/plain"
+	if x.req.PrefersHTML(x.head) {
+		text, media = page(a, x.record.RequestID), "text/html"
+	}
 	p := x.appendStatus(nil, a.Status)
-	p = append(p, "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nProxy-Status: "...)
-	p = append(p, a.ProxyStatus()...)
-	p = append(p, "\r\n"...)
+	p = append(p, "Content-Type: "+media+"; charset=utf-8\r\nCache-Control: no-store\r\n"...)
+	if !x.conn.how.Quiet {
+		p = append(p, "Proxy-Status: "+a.ProxyStatus()+"\r\n"...)
+	}
 	if kind == balance.MethodDenied {
 		p = append(p, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"...)
 	}
@@ -64,7 +68,7 @@ func (x *exchange) made(p []byte, status int, text string) {
 		p = append(p, "\r\nConnection: keep-alive"...)
 	}
 	p = append(p, "\r\nX-Request-Id: "...)
-	p = append(p, x.id[:]...)
+	p = append(p, x.id...)
 	p = append(p, "\r\n\r\n"...)
 	if x.record.Method != "HEAD" {
 		p = append(p, text...)

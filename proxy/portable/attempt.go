@@ -105,7 +105,10 @@ func (x *exchange) connect(move balance.Move) balance.Kind {
 func (x *exchange) buildRequest(u *balance.Upstream) balance.Kind {
 	b := &x.body
 	hop := &x.hop
-	*hop = http1.Hop{Client: x.conn.client, Scheme: "http", Host: u.Addr, RequestID: x.id[:]}
+	*hop = http1.Hop{Client: x.conn.client, Scheme: "http", Host: u.Addr, Instead: x.service.Host, RequestID: x.id}
+	if x.service.OwnHost {
+		hop.Instead = u.Addr
+	}
 	switch {
 	case b.out.len() == 0:
 		b.out.hold(smallBlock)
@@ -121,7 +124,7 @@ func (x *exchange) buildRequest(u *balance.Upstream) balance.Kind {
 			b.out.append(piece)
 			b.out.append(tail)
 		}
-	case x.record.Host == "": // each endpoint is its own host
+	case x.record.Host == "" || x.service.OwnHost: // each endpoint is its own host
 		var again buffer
 		again.grow(len(x.head) + hopRoom + b.out.len())
 		n := x.appendHead(&again)

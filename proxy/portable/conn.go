@@ -4,6 +4,7 @@ package portable
 
 import (
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ type conn struct {
 	*serving
 	sock   *socket
 	client string // address without port
+	rules  *http1.Rules
 	in     buffer // read, and not used yet
 	now    time.Time
 	asked  int       // requests so far
@@ -37,7 +39,19 @@ func newConn(s *serving, c net.Conn) *conn {
 	if err != nil {
 		client = "unknown" // not of the internet
 	}
-	return &conn{serving: s, sock: newSocket(c), client: client}
+	cc := &conn{serving: s, sock: newSocket(c), client: client, rules: s.rules[0]}
+	if len(s.how.Trusted) > 0 && s.how.trusts(peer(c)) {
+		cc.rules = s.rules[1]
+	}
+	return cc
+}
+
+// peer is the address of who connected; zero where it is not of the internet.
+func peer(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // cut ends the connection and what it has, whatever it is doing.

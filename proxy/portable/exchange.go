@@ -18,7 +18,8 @@ type exchange struct {
 	req    http1.Request
 	head   []byte // the request's, as it came; in conn.in
 	record balance.Record
-	id     [32]byte
+	id     []byte   // of the request
+	ownID  [32]byte // an id that is made here
 	begun  bool
 	ended  bool
 	hop    http1.Hop
@@ -77,6 +78,7 @@ var (
 func newExchange(c *conn) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.conn = c
+	x.req.Rules = c.rules
 	x.req.Reset()
 	return x
 }
@@ -89,7 +91,7 @@ func (x *exchange) free() {
 		x.res.ended = false
 		answers.Put(x.res)
 	}
-	x.conn, x.head, x.path = nil, nil, ""
+	x.conn, x.head, x.path, x.id = nil, nil, "", nil
 	x.record = balance.Record{}
 	x.service, x.upstream, x.pool, x.up, x.res = nil, nil, nil, nil, nil
 	x.attempts = balance.Attempts{}
@@ -108,10 +110,17 @@ func (x *exchange) begin() {
 	x.conn.engine.inFlight.Add(1)
 	x.begun = true
 	x.now = x.conn.now
-	newID(&x.id)
+	if x.id = x.req.RequestID.In(x.head); len(x.id) == 0 {
+		newID(&x.ownID)
+		x.id = x.ownID[:]
+	}
+	client := x.conn.client
+	if r := x.conn.rules; r != nil && r.Trusted {
+		client = x.toldClient()
+	}
 	x.record = balance.Record{
-		Time: x.now, Client: x.conn.client, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
-		Host: x.text(x.req.Authority), Referer: x.text(x.req.Referer), UserAgent: x.text(x.req.UserAgent), RequestID: view(x.id[:]),
+		Time: x.now, Client: client, Peer: x.conn.client, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
+		Host: x.text(x.req.Authority), Referer: x.text(x.req.Referer), UserAgent: x.text(x.req.UserAgent), RequestID: view(x.id),
 	}
 }
 
@@ -156,7 +165,9 @@ func (x *exchange) refuse(f http1.Fault) {
 // and OK is a question to the proxy itself.
 func (x *exchange) match() balance.Kind {
 	switch {
-	case x.req.Trace:
+	case x.req.Looped:
+		return balance.Loop
+	case x.req.Trace && !x.conn.how.Trace:
 		return balance.MethodDenied
 	case x.req.Asterisk || x.req.Final:
 		return balance.OK
@@ -167,6 +178,9 @@ func (x *exchange) match() balance.Kind {
 	}
 	if x.path = x.text(x.req.Path); x.path == "" {
 		x.path = "/"
+	}
+	if x.req.Dotted {
+		x.path = string(http1.AppendResolved(nil, x.req.Path.In(x.head)))
 	}
 	if x.service = table.Match(x.record.Host, x.path); x.service == nil {
 		return balance.NoRoute

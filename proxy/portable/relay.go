@@ -50,7 +50,8 @@ func (x *exchange) start(head []byte) balance.Kind {
 // prepareReply says what does not depend on the answer.
 func (x *exchange) prepareReply() {
 	x.reply = http1.Reply{
-		Minor: x.req.Minor, Trailers: x.req.Trailers, RequestID: x.id[:], Date: x.conn.engine.date.now(x.record.Time),
+		Minor: x.req.Minor, Trailers: x.req.Trailers, RequestID: x.id, Date: x.conn.engine.date.now(x.record.Time),
+		Via: x.conn.how.Rules.Via, Tells: x.conn.how.Tells,
 	}
 }
 

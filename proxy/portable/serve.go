@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +27,22 @@ type Listener struct {
 	Target   int // bytes of a request's target; 8 KiB
 	Fields   int // lines of a head; 128
 	Requests int // of one connection; no limit
+
+	Trusted []netip.Prefix // clients that are proxies: what they tell of theirs is kept
+	Rules   http1.Rules    // but for Trusted in them, which is of the client
+	Trace   bool           // TRACE passes
+	Quiet   bool           // answers that are made here have no Proxy-Status
+	Tells   bool           // answers of endpoints have one too
+}
+
+// trusts reports whether addr is that of a proxy in front.
+func (l *Listener) trusts(addr netip.Addr) bool {
+	for _, p := range l.Trusted {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l Listener) defaults() Listener {
@@ -65,6 +83,7 @@ type serving struct {
 	engine *Engine
 	how    Listener
 	limits http1.Limits
+	rules  [2]*http1.Rules // for strangers, and for proxies in front
 	base   context.Context // of what is dialled; ended when the rest is cut off
 
 	draining atomic.Bool
@@ -87,6 +106,12 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 		engine: e, how: how, base: base, running: newCrowd(), conns: newCrowd(), all: make(map[*conn]struct{}),
 		limits: http1.Limits{Head: how.Head, Target: how.Target, Fields: how.Fields},
 	}
+	if !reflect.ValueOf(how.Rules).IsZero() {
+		s.rules[0] = &how.Rules
+	}
+	trusted := how.Rules
+	trusted.Trusted = true
+	s.rules[1] = &trusted
 	e.startSweeping()
 	defer e.stopSweeping()
 	served := make(chan error, 1)
