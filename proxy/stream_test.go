@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -302,5 +303,50 @@ func TestNoHandshake(t *testing.T) {
 		if res.StatusCode != 200 || h["Upgrade"] != nil || h["Connection"] != nil {
 			t.Errorf("%s: status %d, the origin got %v, want a request without Upgrade", name, res.StatusCode, h)
 		}
+	}
+}
+
+// A head or a trailer section may begin anywhere in what is read into, at its
+// very end too.
+func TestBeginsAtTheEndOfABuffer(t *testing.T) {
+	const small, large = 4 << 10, 32 << 10 // about what is read at once, of requests and of answers
+	const more = 5000
+	raw := testserver.NewRaw(t, func(c *testserver.Conn, _ int) {
+		for {
+			head, ok := c.Head()
+			if !ok {
+				return
+			}
+			n := 0
+			fmt.Sscanf(head, "GET /?n=%d ", &n)
+			var chunks string
+			for _, size := range [...]int{n, 1, more} {
+				chunks += fmt.Sprintf("%x\r\n%s\r\n", size, strings.Repeat("x", size))
+			}
+			c.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n%s0\r\nX-Sum: %d\r\n\r\n", chunks, n))
+		}
+	})
+	_, addr := start(t, proxy.Config{}, sole(endpoint("a", raw.Addr)))
+	c := testserver.Dial(t, addr)
+	ask := func(size, pad int) string {
+		head := fmt.Sprintf("GET /?n=%d HTTP/1.1\r\nHost: a.test\r\nConnection: TE\r\nTE: trailers\r\nX-Pad: ", size)
+		return head + strings.Repeat("p", max(pad-len(head)-4, 1)) + "\r\n\r\n"
+	}
+	got := func(size int, what string) {
+		t.Helper()
+		res := c.Response(t, "GET")
+		body, err := io.ReadAll(res.Body)
+		if want := size + 1 + more; err != nil || len(body) != want || res.Trailer.Get("X-Sum") != strconv.Itoa(size) {
+			t.Fatalf("%s: %d bytes, trailer %q, %v, want %d and %d", what, len(body), res.Trailer.Get("X-Sum"), err, want, size)
+		}
+	}
+	for end := small - 200; end <= small+20; end++ {
+		c.Send(ask(1, end) + ask(2, 0))
+		got(1, fmt.Sprintf("a request of %d bytes", end))
+		got(2, fmt.Sprintf("a request behind one of %d bytes", end))
+	}
+	for size := large - more - 400; size <= large+20; size++ {
+		c.Send(ask(size, 0))
+		got(size, fmt.Sprintf("an answer of %d bytes", size))
 	}
 }

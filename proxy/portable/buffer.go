@@ -54,7 +54,12 @@ type buffer struct {
 	r, w int
 }
 
-func (b *buffer) bytes() []byte { return b.p[b.r:b.w] }
+func (b *buffer) bytes() []byte {
+	if b.block == nil {
+		return nil
+	}
+	return b.p[b.r:b.w]
+}
 func (b *buffer) len() int      { return b.w - b.r }
 
 // free is the room to read into.
@@ -85,16 +90,14 @@ func (b *buffer) release() {
 	*b = buffer{}
 }
 
-// grow moves what is there to a block in which n more bytes have room.
+// grow moves what is there to a block into which n more bytes can be read.
 func (b *buffer) grow(n int) {
-	if b.block != nil && len(b.p)-b.w >= n {
+	if len(b.free()) >= n {
 		return
 	}
 	var bigger buffer
-	bigger.block = blockFor(b.len() + n)
-	if b.block != nil {
-		bigger.w = copy(bigger.p, b.bytes())
-	}
+	bigger.block = blockFor(b.len() + n + tailroom)
+	bigger.w = copy(bigger.p, b.bytes())
 	b.release()
 	*b = bigger
 }
