@@ -24,10 +24,13 @@ func (x *exchange) start(head []byte) balance.Kind {
 		x.silence = x.service.Stream
 	}
 	x.prepareReply()
-	if x.expects && x.helper.uploading.Load() {
-		x.closing = true // nobody knows whether the body comes
-	}
-	if res.Framing(x.req.Minor) == http1.UntilClose {
+	uploading := x.helper.uploading.Load()
+	switch {
+	case x.expects && uploading: // nobody knows whether the body comes
+		x.closing = true
+	case x.helper.broken.Load(), uploading && (res.Close || res.Body == http1.UntilClose): // the rest has nowhere to go
+		x.closing = true
+	case res.Framing(x.req.Minor) == http1.UntilClose:
 		x.closing = true
 	}
 	x.closing = x.closing || c.draining.Load() || x.helper.fin
