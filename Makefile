@@ -2,6 +2,7 @@
 # make build    ./muster, for this machine
 # make chaos    break etcd and its connections by chance for 10 minutes (CHAOS_FOR, CHAOS_SEED),
 #               and the faults that take too long for make test
+# make soak     an hour of valid, hostile and aborted traffic through the proxy (SOAK_FOR)
 # make rootfs   the static binary and /confd for the image, see Dockerfile
 # make check    format, vet, staticcheck
 # make bench    what a request costs in the proxy and in its peers, side by side (docs/bench)
@@ -10,7 +11,7 @@
 GO     ?= go
 LDFLAGS = -s -w
 
-.PHONY: build rootfs test check chaos fmt bench bench-convergence clean
+.PHONY: build rootfs test check chaos soak fmt bench bench-convergence clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o muster ./cmd/muster
@@ -33,6 +34,10 @@ CHAOS_FOR ?= 10m
 chaos:
 	CHAOS_FOR=$(CHAOS_FOR) CHAOS_SEED=$(CHAOS_SEED) $(GO) test -race -tags chaos -count=1 -timeout 2h -v \
 		-run '^Test(Chaos|AppHangs|MachineDies|QuorumLost|SidekickOfAnotherTime|EtcdWithoutSpace|HerdAfterAnOutage)$$' ./internal/faults
+
+SOAK_FOR ?= 1h
+soak:
+	$(GO) test -race -count=1 -timeout 0 -v -run '^TestSoak$$' ./internal/soak -args -for $(SOAK_FOR)
 
 fmt:
 	$(GO) tool gofumpt -w .

@@ -60,7 +60,7 @@ func (b *buffer) bytes() []byte {
 	}
 	return b.p[b.r:b.w]
 }
-func (b *buffer) len() int      { return b.w - b.r }
+func (b *buffer) len() int { return b.w - b.r }
 
 // free is the room to read into.
 func (b *buffer) free() []byte {

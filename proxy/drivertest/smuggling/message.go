@@ -201,6 +201,15 @@ type sample struct {
 	build func(id string) string
 }
 
+// Messages are all messages as the bytes that they are for an id; of the pairs of
+// oddities only every nth.
+func Messages(nth int) (all []func(id string) string) {
+	for _, s := range samples(nth) {
+		all = append(all, s.build)
+	}
+	return all
+}
+
 // samples are all messages: each base with each oddity, and with every two
 // oddities of different groups. Of the pairs only every nth is taken.
 func samples(nth int) (all []sample) {
