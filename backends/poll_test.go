@@ -97,8 +97,27 @@ func TestPollSaysAnErrorOnce(t *testing.T) {
 
 func TestPollOfNothingIsFullToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		got := poll(t, time.Hour, nil, is(0), is(0))
+		got := poll(t, 0, nil, is(0), is(0))
 		want := []yielded{{0, Change{Revision: 1, Full: true}, ""}, {time.Second, Change{Revision: 1}, ""}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	})
+}
+
+// Between two reads what the last one said counts, unless it was an error.
+func TestPollSaysEachSecondThatItIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := poll(t, 2500*time.Millisecond, nil, is(7, kv("a", "1")), fails("away"), fails("away"), is(8))
+		want := []yielded{
+			{0, Change{Revision: 7, Full: true, Put: []KV{kv("a", "1")}}, ""},
+			{1000 * time.Millisecond, Change{Revision: 7}, ""},
+			{2000 * time.Millisecond, Change{Revision: 7}, ""},
+			{2500 * time.Millisecond, Change{}, "away"},
+			{7500 * time.Millisecond, Change{Revision: 8, Deleted: []string{"a"}}, ""},
+			{8500 * time.Millisecond, Change{Revision: 8}, ""},
+			{9500 * time.Millisecond, Change{Revision: 8}, ""},
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("-want +got\n%s", diff)
 		}
