@@ -38,7 +38,7 @@ var rules = []rule{
 	{"muster/config", false, []string{"go.etcd.io/...", "muster/template", "muster/admin", "muster/discovery"}, "a plan is made of a file, flags and a snapshot"},
 	{"muster/admin", true, []string{"muster/catalog", "muster/backends/..."}, "it shows what proxy and discovery say of themselves"},
 	{"muster/admin", false, []string{"go.etcd.io/...", "muster/config", "muster/template", "muster/sidekick"}, "it shows what it is given by small interfaces"},
-	{"muster/cmd/sidekick", false, []string{"muster/proxy/...", "muster/template", "muster/config", "muster/backends/open", "muster/discovery", "github.com/valyala/...", "github.com/prometheus/client_golang/..."}, "the announcer stays slim"},
+	{"muster/cmd/sidekick", false, []string{"muster/proxy/...", "muster/template", "muster/config", "muster/backends/open", "muster/discovery", "github.com/valyala/...", "github.com/prometheus/client_golang/...", "github.com/aws/..."}, "the announcer stays slim"},
 	{"muster/cmd/confd", false, []string{"muster/proxy/...", "muster/sidekick", "muster/discovery", "muster/config"}, "confd renders templates and nothing else"},
 }
 
@@ -58,6 +58,7 @@ var oneHome = []struct {
 	{"muster/backends/etcd", []string{"muster/backends/open", "muster/cmd/...", "muster/internal/..."}, "only open, cmd and tests name a store"},
 	{"github.com/BurntSushi/toml", []string{"muster/internal/tomlfile", "muster/template", "muster/backends/file", "muster/cmd/internal/confd"}, "files are read where their meaning is known"},
 	{"github.com/moby/moby/client", []string{"muster/internal/docker"}, "one reading of containers, for the store and the sidekick"},
+	{"github.com/aws/aws-sdk-go-v2/config", []string{"muster/internal/awsstore"}, "one way to region, credentials and endpoint"},
 	{"os/signal", []string{"muster/cmd/...", "muster/bench/...", "muster/internal/...", "muster/examples/..."}, "only commands handle signals"},
 	{"flag", []string{"muster/cmd/...", "muster/bench/...", "muster/internal/..."}, "only commands read flags"},
 }

@@ -258,7 +258,7 @@ func (c *recording) run(t *testing.T, binary string, e *sharedEtcd) string {
 		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.as}
 		cmd.Dir = c.out
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "AWS_EC2_METADATA_DISABLED=true"} // nobody is asked for credentials
 		for _, v := range c.env {
 			cmd.Env = append(cmd.Env, c.expand(strings.Join(words(t, v), " ")))
 		}

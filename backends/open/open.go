@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"muster/backends"
 	"muster/backends/docker"
+	"muster/backends/dynamodb"
 	"muster/backends/env"
 	"muster/backends/etcd"
 	"muster/backends/file"
 	"muster/backends/redis"
 	"muster/backends/zookeeper"
+	"muster/internal/awsstore"
 	"muster/internal/near"
 	"muster/internal/storeaddr"
 )
@@ -32,10 +35,10 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "redis", "rediss", "zk", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "redis", "rediss", "zk", "dynamodb", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
-// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -49,6 +52,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return redis.Open(rawurl, log)
 	case ok && scheme == "zk":
 		return zookeeper.Open(rawurl, log)
+	case ok && scheme == "dynamodb":
+		return dynamodb.Open(rawurl, log)
 	case ok && scheme == "docker":
 		return docker.Open(rawurl, os.Getenv, log)
 	case ok && scheme == "file":
@@ -62,7 +67,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -84,6 +89,11 @@ type ConfdConfig struct {
 	CAKeys, Cert, Key  string // PEM files, but Key is the password of redis
 	Separator          string // of redis
 	Log                *slog.Logger
+
+	// Of the stores of AWS.
+	Endpoint string        // empty: as the SDK finds it
+	Interval time.Duration // between two reads of a watch; 0: the store's own
+	Table    string        // of dynamodb
 }
 
 // Confd opens the store that c names. Where confd lets keys belong to a prefix by
@@ -104,6 +114,8 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		})
 	case "zookeeper":
 		return zookeeper.New(zookeeper.Config{Nodes: c.Nodes, Log: c.Log})
+	case "dynamodb":
+		return dynamodb.New(dynamodb.Config{Config: c.aws(), Table: c.Table})
 	case "docker":
 		if len(c.Nodes) > 1 {
 			return nil, fmt.Errorf("docker has one engine: got the nodes %s", strings.Join(c.Nodes, ", "))
@@ -113,8 +125,12 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "consul", "vault", "dynamodb", "ssm", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, zookeeper, docker, file or env", c.Backend)
+	case "consul", "vault", "ssm", "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, zookeeper, dynamodb, docker, file or env", c.Backend)
 	}
 	return nil, ErrBackend
+}
+
+func (c *ConfdConfig) aws() awsstore.Config {
+	return awsstore.Config{Endpoint: c.Endpoint, Interval: c.Interval, Log: c.Log}
 }

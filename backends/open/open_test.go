@@ -15,6 +15,7 @@ func TestURL(t *testing.T) {
 		"redis://127.0.0.1/3":          "*redis.Store",
 		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
+		"dynamodb:keys?interval=1m":    "*dynamodb.Store",
 		"docker:/run/docker.sock":      "*docker.Store",
 		"file:/etc/x.yaml":             "*file.Store",
 		"env:":                         "*env.Store",
@@ -71,6 +72,8 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/4"}, Key: "password"}, ""},
 		{ConfdConfig{Backend: "redis", Nodes: []string{"127.0.0.1:6379/x"}}, `database "x": want a number`},
 		{ConfdConfig{Backend: "zookeeper", Nodes: []string{"127.0.0.1:2181", "b"}}, ""},
+		{ConfdConfig{Backend: "dynamodb", Table: "keys"}, ""},
+		{ConfdConfig{Backend: "dynamodb"}, "want the name of a table"},
 		{ConfdConfig{Backend: "consul"}, `backend "consul" is not available yet`},
 		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"muster/internal/awstest"
 	"muster/internal/proctest"
 	"muster/internal/redistest"
 	"muster/internal/zktest"
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 
 // A store is a server that an example follows.
 type store struct {
-	env     string             // NAME=ADDRESS, as the scripts read it
+	env     []string           // NAME=ADDRESS, as the scripts read it
 	put     func(t *testing.T) // one more endpoint, 10.0.0.3:80
 	restart func()             // kill -9, and start again
 }
@@ -30,7 +31,7 @@ func TestRedis(t *testing.T) {
 	s := redistest.Start(t, redistest.Config{Flags: []string{"--notify-keyspace-events", ""}})
 	proctest.Need(t, "redis-cli")
 	example(t, "redis", store{
-		env:     "REDIS=" + s.Addr(),
+		env:     []string{"REDIS=" + s.Addr()},
 		put:     func(*testing.T) { s.Do("SET", "/services/web/3", "10.0.0.3:80") },
 		restart: func() { s.Kill(); s.Restart() },
 	})
@@ -39,15 +40,25 @@ func TestRedis(t *testing.T) {
 func TestZooKeeper(t *testing.T) {
 	s := zktest.Start(t)
 	example(t, "zookeeper", store{
-		env:     "ZOOKEEPER=" + s.Addr(),
+		env:     []string{"ZOOKEEPER=" + s.Addr()},
 		put:     func(*testing.T) { s.Put("/services/web/3", "10.0.0.3:80") },
 		restart: func() { s.Kill(); s.Restart() },
 	})
 }
 
+func TestDynamoDB(t *testing.T) {
+	proctest.Need(t, "aws")
+	d := awstest.StartDynalite(t)
+	s := awstest.Start(t, d) // which checks that requests are signed
+	example(t, "dynamodb", store{
+		env:     awstest.Environ(s, awstest.Default),
+		put:     func(*testing.T) { d.Put("/services/web/3", "10.0.0.3:80") },
+		restart: func() { s.Stop(); d.Kill(); d.Restart(); s.Start() },
+	})
+}
+
 func TestFile(t *testing.T) {
 	example(t, "file", store{
-		env: "X=",
 		put: func(t *testing.T) {
 			text := "services:\n  web: [\"10.0.0.1:80\", \"10.0.0.2:80\", \"10.0.0.3:80\"]\n"
 			if err := os.WriteFile("volume/..v2/services.yaml", []byte(text), 0o644); err != nil {
@@ -68,7 +79,7 @@ func example(t *testing.T, folder string, s store) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	env := []string{s.env, "PATH=" + bin + ":" + os.Getenv("PATH")}
+	env := append(s.env, "PATH="+bin+":"+os.Getenv("PATH"))
 	script := func(name string) {
 		t.Helper()
 		cmd := exec.Command("sh", name)

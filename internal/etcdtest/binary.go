@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"muster/internal/proctest"
 )
 
 const serverModule = "go.etcd.io/etcd/server/v3" // a tool in go.mod
@@ -28,7 +30,7 @@ func Binary(tb testing.TB) string {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	root, err := repository()
+	root, err := proctest.Root()
 	if err != nil {
 		return "", err
 	}
@@ -55,22 +57,6 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	return path, os.Rename(fresh, path)
 })
-
-// repository is the folder of go.mod, from where tests run upwards.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("no go.mod in %s or above", dir)
-		}
-	}
-}
 
 func goTool(dir string, args ...string) (string, error) {
 	cmd := exec.Command("go", args...)

@@ -218,6 +218,22 @@ func Eventually(tb testing.TB, what string, ok func() bool) {
 	}
 }
 
+// Root is the folder of go.mod, from where tests run upwards.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", fmt.Errorf("no go.mod in %s or above", dir)
+		}
+	}
+}
+
 // Need fails the test where a program is missing and all tests are asked for
 // (MUSTER_TEST_ALL, as make test sets it); elsewhere it skips it.
 func Need(tb testing.TB, program string) string {
@@ -230,12 +246,19 @@ func Need(tb testing.TB, program string) string {
 	}
 	switch {
 	case err == nil:
-	case os.Getenv("MUSTER_TEST_ALL") != "" || os.Getenv("CI") != "":
-		tb.Fatalf("needs %s (scripts/packages installs it): %v", program, err)
 	case errors.Is(err, exec.ErrNotFound):
-		tb.Skipf("needs %s", program)
+		Missing(tb, program)
 	default:
 		tb.Fatal(err)
 	}
 	return path
+}
+
+// Missing is what [Need] does about a part that is not a program on the PATH.
+func Missing(tb testing.TB, part string) {
+	tb.Helper()
+	if os.Getenv("MUSTER_TEST_ALL") != "" || os.Getenv("CI") != "" {
+		tb.Fatalf("needs %s (scripts/packages installs it)", part)
+	}
+	tb.Skipf("needs %s", part)
 }

@@ -57,6 +57,14 @@ func Parse(rawurl string, known ...string) (URL, error) {
 	return u, u.parameters(query, known)
 }
 
+// ParsePath is [Parse] for a store that has no host: SCHEME:[PATH][?NAME=VALUE&…].
+func ParsePath(rawurl string, known ...string) (URL, error) {
+	u := URL{shown: rawurl}
+	rest, query, _ := strings.Cut(rawurl, "?")
+	u.Scheme, u.Path, _ = strings.Cut(rest, ":")
+	return u, u.parameters(query, known)
+}
+
 func (u *URL) parameters(query string, known []string) (err error) {
 	if u.values, err = url.ParseQuery(query); err != nil {
 		return u.Wrong("%w", err)

@@ -24,6 +24,23 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParsePath(t *testing.T) {
+	for rawurl, want := range map[string]string{
+		"a:":         `a "" ""`,
+		"a:b/c:d":    `a "b/c:d" ""`,
+		"a:b?ca=F:G": `a "b" "F:G"`,
+		"a?ca=F":     `a "" "F"`,
+	} {
+		u, err := ParsePath(rawurl, "ca")
+		if got := fmt.Sprintf("%s %q %q", u.Scheme, u.Path, u.Get("ca")); err != nil || got != want {
+			t.Errorf("ParsePath(%q): got %s, %v, want %s", rawurl, got, err, want)
+		}
+	}
+	if _, err := ParsePath("a:?cb=x", "ca"); err == nil || !strings.Contains(err.Error(), `did you mean ca?`) {
+		t.Errorf("an unknown parameter: got %v", err)
+	}
+}
+
 func TestParseSaysWhatIsWrong(t *testing.T) {
 	for rawurl, want := range map[string]string{
 		"h:1":                  "want SCHEME://HOST:PORT",

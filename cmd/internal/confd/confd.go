@@ -60,18 +60,12 @@ func (std *program) main(ctx context.Context, argv0 string, args []string) int {
 		level.Set(l)
 		err = std.run(ctx, log, &o)
 	}
-	switch {
-	case errors.Is(err, errSaid):
-		return cli.Failed
-	case err != nil:
+	if err != nil {
 		fatal(log, err)
 		return cli.Failed
 	}
 	return cli.Done
 }
-
-// errSaid is a failure that the log has told already.
-var errSaid = errors.New("told")
 
 // run is confd once it knows its options and its log.
 func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error {
@@ -79,10 +73,6 @@ func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error
 		return err
 	}
 	log.Info("Backend set to " + o.Backend)
-	if o.Watch && (o.Backend == "dynamodb" || o.Backend == "ssm") {
-		log.Info(fmt.Sprintf("Watch is not supported for backend %s. Exiting...", o.Backend))
-		return errSaid
-	}
 	if o.Backend == "dynamodb" && o.Table == "" {
 		return errors.New("no DynamoDB table configured")
 	}
@@ -95,6 +85,9 @@ func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error
 		sources = o.Files
 	}
 	log.Info("Backend source(s) set to " + strings.Join(sources, ", "))
+	if o.Backend == "dynamodb" {
+		log.Info("DynamoDB table set to " + o.Table)
+	}
 	if o.Backend == "vault" {
 		if err := checkVault(o, log); err != nil {
 			return err
@@ -157,6 +150,7 @@ func reach(ctx context.Context, s backends.Store) error {
 // open opens the store, and follows it where DNS says where it is. Only those on
 // other machines are Together, and can move.
 func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
+	o.endpoint = std.localEndpoint(o.Backend)
 	store, err := open.Confd(o.store(log))
 	there, ok := store.(backends.Together)
 	if err != nil || o.SRVRecord == "" || !ok {
@@ -180,6 +174,10 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 	c := open.ConfdConfig{
 		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter,
 		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Separator: o.Separator, Log: log,
+		Endpoint: o.endpoint, Table: o.Table,
+	}
+	if o.intervalGiven {
+		c.Interval = max(time.Second, time.Duration(o.Interval)*time.Second)
 	}
 	if o.BasicAuth {
 		c.Username, c.Password = o.Username, o.Password
@@ -189,6 +187,19 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 		c.Nodes = bareNodes(o.Nodes)
 	}
 	return c
+}
+
+// localEndpoint is where a service of AWS is looked for on this machine, as the
+// original and its fork are told by variables. Empty means what the SDK finds.
+func (std *program) localEndpoint(backend string) string {
+	name := strings.ToUpper(backend)
+	switch endpoint := std.Getenv(name + "_ENDPOINT_URL"); {
+	case std.Getenv(name+"_LOCAL") == "":
+		return ""
+	case endpoint != "":
+		return endpoint
+	}
+	return map[string]string{"dynamodb": "http://localhost:8000", "ssm": "http://localhost:8001"}[backend]
 }
 
 // bareNodes are etcd's nodes without what the original does not look at: of a

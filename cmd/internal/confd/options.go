@@ -63,7 +63,9 @@ type options struct {
 	MetricsAddr string        `toml:"-"`
 	Diff        bool          `toml:"-"`
 
-	fork bool // the backend was given as a word
+	fork          bool   // the backend was given as a word
+	intervalGiven bool   // Interval is not the built-in one
+	endpoint      string // of the store; see localEndpoint
 }
 
 // builtin are the options when nothing is said.
@@ -80,13 +82,13 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	f.SetOutput(output)
 	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
 	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
-	str(&o.Backend, "backend", "store: etcd, etcdv3, redis, zookeeper, docker, file or env")
+	str(&o.Backend, "backend", "store: etcd, etcdv3, redis, zookeeper, dynamodb, docker, file or env")
 	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
 	str(&o.Confdir, "confdir", "folder of conf.d and templates")
 	str(&o.ConfigFile, "config-file", "confd's own configuration")
 	boolean(&o.Onetime, "onetime", "render once and exit")
 	boolean(&o.Watch, "watch", "render when keys change")
-	f.IntVar(&o.Interval, "interval", o.Interval, "`seconds` between two passes")
+	f.IntVar(&o.Interval, "interval", o.Interval, "`seconds` between two passes; with -watch, between two reads of a store of AWS (10 if not given)")
 	boolean(&o.Noop, "noop", "only say what would be changed")
 	boolean(&o.SyncOnly, "sync-only", "run neither check_cmd nor reload_cmd")
 	boolean(&o.KeepStage, "keep-stage-file", "leave the staged files")
@@ -135,7 +137,11 @@ func (o *options) parse(argv0 string, output io.Writer, args []string) error {
 		return err
 	}
 	given := false
-	f.Visit(func(fl *flag.Flag) { given = given || fl.Name == "backend" })
+	visit := func(fl *flag.Flag) {
+		given = given || fl.Name == "backend"
+		o.intervalGiven = o.intervalGiven || fl.Name == "interval"
+	}
+	f.Visit(visit)
 	rest := f.Args()
 	read := len(args) - len(rest)
 	if given || len(rest) == 0 || !slices.Contains(forkBackends, rest[0]) || read > 0 && args[read-1] == "--" {
@@ -143,7 +149,9 @@ func (o *options) parse(argv0 string, output io.Writer, args []string) error {
 	}
 	o.Backend, o.fork = rest[0], true
 	f.Var(f.Lookup("node").Value, "n", "`address` of the store, as -node")
-	return f.Parse(rest[1:])
+	err := f.Parse(rest[1:])
+	f.Visit(visit)
+	return err
 }
 
 // A list is a flag that adds up, and replaces what was there before the first.
@@ -210,8 +218,10 @@ func (o *options) readFile(path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := toml.NewDecoder(bytes.NewReader(text)).Decode(o); err != nil {
+	md, err := toml.NewDecoder(bytes.NewReader(text)).Decode(o)
+	if err != nil {
 		return errors.New(template.TOMLError(path, err).Error()) // no resource's
 	}
+	o.intervalGiven = slices.ContainsFunc(md.Keys(), func(k toml.Key) bool { return strings.EqualFold(k.String(), "interval") })
 	return nil
 }

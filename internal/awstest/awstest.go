@@ -1,0 +1,258 @@
+// Package awstest stands in for services of AWS in tests, where there is no real
+// server to be had: DynamoDB is dynalite behind a [Server], the others are kept in
+// memory. A Server checks the signature of every request as AWS does, and can
+// throttle, deny, and let credentials expire.
+//
+//	s := awstest.Start(t, awstest.SSM(nil))       // serving when it returns, ended with the test
+//	s.Throttle(3)                             // the next three requests
+//	s.Expire("AKIDEXAMPLE"); s.Renew(…)       // of the credentials
+//	s.Stop(); s.Start()                       // the same address and keys again
+package awstest
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"muster/internal/proctest"
+)
+
+// Region is where all of it is.
+const Region = "eu-test-1"
+
+// Credentials are what requests are signed with.
+type Credentials struct{ AccessKey, Secret, Token string }
+
+// Default are the credentials that a Server accepts from the start.
+var Default = Credentials{AccessKey: "AKIDEXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
+
+// Environ are the variables that lead the SDK to s with c, and nowhere else.
+func Environ(s *Server, c Credentials) []string { return environ(s.URL(), c) }
+
+func environ(url string, c Credentials) []string {
+	env := []string{
+		"AWS_ENDPOINT_URL=" + url, "AWS_REGION=" + Region, "AWS_DEFAULT_REGION=" + Region,
+		"AWS_ACCESS_KEY_ID=" + c.AccessKey, "AWS_SECRET_ACCESS_KEY=" + c.Secret,
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+	}
+	if c.Token != "" {
+		env = append(env, "AWS_SESSION_TOKEN="+c.Token)
+	}
+	return env
+}
+
+// Setenv sets [Environ] for the test.
+func Setenv(t testing.TB, s *Server, c Credentials) { setenv(t, Environ(s, c)) }
+
+func setenv(t testing.TB, env []string) {
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+}
+
+// An Error is what a service says when it refuses.
+type Error struct {
+	Code, Message string
+	Status        int // 0 is 400
+}
+
+// A Service does what one request asks. op is as Scan, body its JSON.
+type Service interface {
+	// Name is the service's, as in signatures.
+	Name() string
+	// Serve returns what is to be sent as JSON, or an error.
+	Serve(op string, body []byte, r *http.Request) (any, *Error)
+}
+
+// A Raw answer is sent as it is.
+type Raw struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// A Server is one service at one address. Its methods may be called from any
+// goroutine, but those that fail the test.
+type Server struct {
+	tb      testing.TB
+	service Service
+	addr    string
+	http    *http.Server
+
+	mu       sync.Mutex // guards what follows
+	accepted map[string]Credentials
+	expired  map[string]bool
+	throttle int
+	denied   []string
+	asked    map[string]int
+	fails    func(op string, body []byte) bool
+	conns    map[net.Conn]bool
+	accepts  int
+}
+
+// Start serves service on loopback, to the [Default] credentials.
+func Start(tb testing.TB, service Service) *Server {
+	tb.Helper()
+	s := &Server{
+		tb: tb, service: service, addr: proctest.FreeAddr(tb),
+		accepted: map[string]Credentials{Default.AccessKey: Default},
+		expired:  make(map[string]bool), asked: make(map[string]int), conns: make(map[net.Conn]bool),
+	}
+	s.Start()
+	tb.Cleanup(func() { s.Stop() })
+	return s
+}
+
+// URL is where it is.
+func (s *Server) URL() string { return "http://" + s.addr }
+
+// Addr is its host:port.
+func (s *Server) Addr() string { return s.addr }
+
+// Stop hangs up and listens no more.
+func (s *Server) Stop() { _ = s.http.Close() }
+
+// Start listens again.
+func (s *Server) Start() {
+	s.tb.Helper()
+	l, err := net.Listen("tcp", s.addr)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ConnState: s.connState}
+	go func(h *http.Server) { _ = h.Serve(l) }(s.http)
+}
+
+// Expire makes the credentials of accessKey too old.
+func (s *Server) Expire(accessKey string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expired[accessKey] = true
+}
+
+// Accept accepts c from now on.
+func (s *Server) Accept(c Credentials) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted[c.AccessKey] = c
+	delete(s.expired, c.AccessKey)
+}
+
+// Throttle refuses the next n requests, all where n is negative.
+func (s *Server) Throttle(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.throttle = n
+}
+
+// Deny refuses these operations, and no others.
+func (s *Server) Deny(ops ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.denied = ops
+}
+
+// Fail answers requests with an internal error where fail says so; nil means none.
+func (s *Server) Fail(fail func(op string, body []byte) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails = fail
+}
+
+// Asked is how often op was asked for, "" all.
+func (s *Server) Asked(op string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if op != "" {
+		return s.asked[op]
+	}
+	n := 0
+	for _, some := range s.asked {
+		n += some
+	}
+	return n
+}
+
+// Conns is how many connections are open, and how many there ever were.
+func (s *Server) Conns() (open, ever int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns), s.accepts
+}
+
+func (s *Server) connState(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		s.conns[c] = true
+		s.accepts++
+	case http.StateClosed, http.StateHijacked:
+		delete(s.conns, c)
+	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	_, op, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	answer, wrong := any(nil), s.refuse(op, body, r)
+	if wrong == nil {
+		answer, wrong = s.service.Serve(op, body, r)
+	}
+	raw, ok := answer.(Raw)
+	if !ok {
+		raw = Raw{Status: http.StatusOK}
+		if wrong != nil {
+			raw.Status = max(wrong.Status, http.StatusBadRequest)
+			answer = map[string]string{"__type": "com.amazon.coral.service#" + wrong.Code, "message": wrong.Message}
+		}
+		if raw.Body, err = json.Marshal(answer); err != nil {
+			panic(err) // a mistake of ours
+		}
+	}
+	w.Header().Set("X-Amzn-RequestId", rand.Text()) // a new one each time, as AWS's
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amz-Crc32", fmt.Sprint(crc32.ChecksumIEEE(raw.Body)))
+	for name, values := range raw.Header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(raw.Status)
+	_, _ = w.Write(raw.Body)
+}
+
+// refuse says why the request is not let through to the service.
+func (s *Server) refuse(op string, body []byte, r *http.Request) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked[op]++
+	c, err := verify(r, body, s.service.Name(), func(key string) (Credentials, bool) { c, ok := s.accepted[key]; return c, ok })
+	switch {
+	case err != nil:
+		return err
+	case s.expired[c.AccessKey]:
+		return &Error{Code: "ExpiredTokenException", Message: "The security token included in the request is expired"}
+	case s.throttle != 0:
+		if s.throttle > 0 {
+			s.throttle--
+		}
+		return &Error{Code: "ThrottlingException", Message: "Rate exceeded"}
+	case slices.Contains(s.denied, op):
+		return &Error{Code: "AccessDeniedException", Message: fmt.Sprintf("User: arn:aws:iam::123456789012:user/confd is not authorized to perform: %s:%s", s.service.Name(), op)}
+	}
+	if s.fails != nil && s.fails(op, body) {
+		return &Error{Code: "InternalServerError", Message: "The request processing has failed", Status: http.StatusInternalServerError}
+	}
+	return nil
+}
