@@ -230,6 +230,30 @@ func TestApplyEqualsFull(t *testing.T) {
 	})
 }
 
+// Many keys at once, which are shared among the processors, make the same snapshot
+// as one after the other.
+func TestManyKeysAtOnce(t *testing.T) {
+	var all backends.Change
+	oneByOne := catalog.New("/services")
+	for i := range 6000 {
+		key := fmt.Sprintf("/services/s%d/%d", i%90, i)
+		value := fmt.Sprintf("h:%d", i) // of the first, port 0 is wrong
+		c := backends.Change{Revision: int64(i + 1), Put: []backends.KV{{Key: key, Value: value, Created: int64(i + 1), Modified: int64(i + 1)}}}
+		oneByOne = oneByOne.Apply(c)
+		all.Put = append(all.Put, c.Put...)
+		all.Revision = c.Revision
+	}
+	atOnce := catalog.New("/services").Apply(all)
+	want(t, "entries", slices.Collect(atOnce.Entries()), slices.Collect(oneByOne.Entries()))
+	want(t, "services", len(slices.Collect(atOnce.All())), 90)
+	want(t, "bad", len(slices.Collect(atOnce.Bad())), 1)
+	if next := atOnce.Apply(all); !slices.Equal(slices.Collect(next.All()), slices.Collect(atOnce.All())) {
+		t.Error("the same keys once more made other services")
+	}
+	all.Full, all.Put = true, all.Put[:5400]
+	want(t, "entries that a full change leaves", len(slices.Collect(atOnce.Apply(all).Entries())), 5400)
+}
+
 func TestParseValue(t *testing.T) {
 	for text, want := range map[string]string{
 		"10.0.0.4:8888":                    "10.0.0.4:8888",

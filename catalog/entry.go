@@ -72,7 +72,8 @@ func (e *entry) apply(c *change, service string, ed edit, like *Announcement) *e
 			func(text string) (Announcement, error) { return parseMetadata(text, like) })
 	}
 	if b.bad != nil {
-		next.broken = &b
+		bad := b
+		next.broken = &bad
 	}
 	next.endpoint.Service, next.endpoint.ID = service, id
 	next.join(&value, &metadata)

@@ -127,7 +127,9 @@ func (s *scanner) end() bool {
 
 // take goes over c, if that is next.
 func (s *scanner) take(c byte) bool {
-	s.space()
+	if len(s.rest) > 0 && s.rest[0] != c {
+		s.space()
+	}
 	if len(s.rest) == 0 || s.rest[0] != c {
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"muster/backends"
 	"muster/catalog"
@@ -26,7 +27,8 @@ import (
 
 const (
 	diskHead  = "muster snapshot 3\n"
-	diskChunk = 256 << 10 // is written, or read, at once
+	diskWrite = 256 << 10 // is written at once
+	diskChunk = 4 << 20   // is read at once: enough to share among the processors
 	sumLen    = 4
 )
 
@@ -41,7 +43,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encode writes a whole file of the record and the keys of s.
 func (r diskRecord) encode(to io.Writer, s *catalog.Snapshot) error {
-	buf := make([]byte, 0, diskChunk+diskChunk/8)
+	buf := make([]byte, 0, diskWrite+diskWrite/8)
 	sum := uint32(0)
 	flush := func() error {
 		sum = crc32.Update(sum, castagnoli, buf)
@@ -60,7 +62,7 @@ func (r diskRecord) encode(to io.Writer, s *catalog.Snapshot) error {
 		buf = binary.AppendUvarint(buf, uint64(kv.Created))
 		buf = binary.AppendUvarint(buf, uint64(kv.Modified))
 		buf = binary.AppendUvarint(buf, uint64(kv.Lease))
-		if len(buf) < diskChunk {
+		if len(buf) < diskWrite {
 			continue
 		}
 		if err := flush(); err != nil {
@@ -104,7 +106,9 @@ func decodeDisk(from io.Reader, origin, prefix string, s *catalog.Snapshot) (r d
 		if more, err = d.fill(taken); err != nil {
 			return r, nil, err
 		}
-		text := cursor{rest: string(d.buf[:max(0, len(d.buf)-sumLen)])}
+		// The catalog keeps copies only, so the texts may go with the chunk.
+		chunk := d.buf[:max(0, len(d.buf)-sumLen)]
+		text := cursor{rest: unsafe.String(unsafe.SliceData(chunk), len(chunk))}
 		all := len(text.rest)
 		if !begun {
 			if begun = text.record(&r); begun && (r.Origin != origin || r.Prefix != prefix) {

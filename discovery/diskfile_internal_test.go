@@ -42,12 +42,15 @@ func few() []backends.KV {
 	}
 }
 
-// What was written is read again: little, more than a chunk, and a value that is
+// What was written is read again: little, several chunks, and a value that is
 // larger than one.
 func TestDiskFileHoldsWhatWasWritten(t *testing.T) {
 	var many []backends.KV
 	for i := range 10_000 {
-		many = append(many, backends.KV{Key: fmt.Sprintf("/services/s%d/%05d", i%7, i), Value: fmt.Sprintf("h%d:%d", i, 1+i), Modified: int64(i)})
+		id := fmt.Sprintf("/s%d/%05d", i%7, i)
+		many = append(many,
+			backends.KV{Key: "/services" + id, Value: fmt.Sprintf("h%d:%d", i, 1+i), Modified: int64(i)},
+			backends.KV{Key: "/services.meta" + id, Value: fmt.Sprintf(`{"zone":"%d%s"}`, i, strings.Repeat("z", 3*diskChunk/10_000))})
 	}
 	large := append(few(), backends.KV{Key: "/services.meta/web/a", Value: `{"zone":"` + strings.Repeat("z", 3*diskChunk) + `"}`})
 	for name, kvs := range map[string][]backends.KV{"nothing": nil, "few": few(), "many": many, "large": large} {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,9 +109,14 @@ type balancer struct {
 }
 
 func startBalancer(t *testing.T, store string, env ...string) *balancer {
+	return startBalancerIn(t, t.TempDir(), store, env...)
+}
+
+// startBalancerIn starts one with a state folder.
+func startBalancerIn(t *testing.T, state, store string, env ...string) *balancer {
 	b := &balancer{listen: proctest.FreeAddr(t)}
 	b.Proc = proctest.Start(t, "balancer", env, proctest.Build(t, "muster/cmd/muster"), "proxy",
-		"-listen", b.listen, "-admin", "127.0.0.1:0", "-state", t.TempDir(), "-store", "etcd://"+store, "-config", noAccessLog(t))
+		"-listen", b.listen, "-admin", "127.0.0.1:0", "-state", state, "-store", "etcd://"+store, "-config", noAccessLog(t))
 	b.admin = "http://" + b.Value(`msg="admin listening"`, "addr")
 	return b
 }
@@ -175,7 +182,8 @@ func TestScale(t *testing.T) {
 		t.Fatalf("%d keys in etcd, want %d", keys, 2*f.endpoints+2)
 	}
 	start := time.Now()
-	b := startBalancer(t, etcd.Addr())
+	state := t.TempDir()
+	b := startBalancerIn(t, state, etcd.Addr())
 	c := dial(t, b.listen, movingHost)
 	proctest.Eventually(t, "the first answer", func() bool { status, who := c.ask(t); return status == http.StatusOK && who == "1" })
 	first := time.Since(start)
@@ -223,6 +231,39 @@ func TestScale(t *testing.T) {
 	}
 	now, most = memory(t, b.Pid())
 	tell(row{"T18", "RSS after a flood and a scrape", fmt.Sprintf("%.0f MB, at most %.0f", now, most), "", "150 MB", met(now, 150)})
+
+	// The next one starts without etcd.
+	b.Signal(syscall.SIGTERM)
+	b.Wait()
+	etcd.Kill()
+	fromDisk(t, state, etcd.Addr(), f.endpoints+*flood/2)
+}
+
+// fromDisk is T15: a balancer starts while etcd is away, with what the one before
+// has kept.
+func fromDisk(t *testing.T, state, store string, endpoints int) {
+	const starts = 5
+	var took sample
+	var cpu time.Duration
+	for range starts {
+		start := time.Now()
+		b := startBalancerIn(t, state, store)
+		c := dial(t, b.listen, movingHost)
+		for status := 0; status != http.StatusOK; status, _ = c.ask(t) {
+			if time.Since(start) > proctest.Patience {
+				t.Fatal("a balancer with a snapshot on the disk did not route")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		took = append(took, time.Since(start))
+		cpu += processorTime(t, b.Pid())
+		b.Signal(syscall.SIGKILL)
+		b.Wait()
+	}
+	tell(row{
+		"T15", fmt.Sprintf("%d endpoints on the disk, no etcd: start to first routed request (%v of CPU)", endpoints, (cpu / starts).Round(time.Millisecond)),
+		fmt.Sprintf("min %v p50 %v", slices.Min(took).Round(time.Millisecond), took.quantile(0.5).Round(time.Millisecond)), "", "150ms", met(took.quantile(0.5), 150*time.Millisecond),
+	})
 }
 
 // hasWeights waits until every endpoint has the weight it was given last.

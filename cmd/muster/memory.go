@@ -1,7 +1,9 @@
 package main
 
 import (
+	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -11,8 +13,13 @@ import (
 // much wait as is in use, and 100,000 endpoints use 75 MB.
 const maxGarbage = 20 << 20
 
-// firstPercent bounds it until the first snapshot is routed: half of what is in
-// use by then are the answers that it was made of.
+// firstMemory is what a start takes before the collector runs at all. Where
+// everything grows it would run time and again and find nothing: while 100,000
+// endpoints came from the disk, it took as much time as they did.
+const firstMemory = 96 << 20
+
+// firstPercent bounds the garbage from then on until the first snapshot is routed:
+// half of what is in use by then are the answers that it was made of.
 const firstPercent = 50
 
 // leastPercent bounds what that costs: a collection for each quarter of what is
@@ -21,15 +28,40 @@ const leastPercent = 25
 
 // A heap keeps the garbage of a large balancer small. Who sets GOGC knows better.
 type heap struct {
-	mu   sync.Mutex
-	live uint64 // when the collector was last told
+	mu       sync.Mutex
+	starting bool   // the collector has not run, and nothing is routed
+	live     uint64 // when the collector was last told
 }
 
 // begin is for a balancer that is about to list a store.
 func (h *heap) begin() {
-	if os.Getenv("GOGC") == "" {
+	switch {
+	case os.Getenv("GOGC") != "":
+		return
+	case os.Getenv("GOMEMLIMIT") != "":
 		debug.SetGCPercent(firstPercent)
+		return
 	}
+	h.starting = true
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(firstMemory)
+	// What nothing points to is found when the collector has run.
+	runtime.AddCleanup(&struct{ self *heap }{h}, func(h *heap) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.started() {
+			debug.SetGCPercent(firstPercent)
+		}
+	}, h)
+}
+
+// started ends what begin began, once. h.mu is held.
+func (h *heap) started() (now bool) {
+	if now = h.starting; now {
+		h.starting = false
+		debug.SetMemoryLimit(math.MaxInt64)
+	}
+	return now
 }
 
 // bound tells the collector of a heap that is much larger or smaller than
@@ -40,6 +72,7 @@ func (h *heap) bound() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.started()
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	now := live[0].Value.Uint64()
