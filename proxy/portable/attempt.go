@@ -59,15 +59,21 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 // send writes the request, as far as it is there. If that is all, it waits for
 // the answer.
 func (x *exchange) send() (n int, err error) {
-	out := x.body.out.bytes()
+	out := &x.body.out
+	whole := out.len()
 	x.base = x.now
 	if x.body.over {
-		n, err = x.up.ask(out, x.now, x.now.Add(watchAfter))
+		// A head alone is made again, should it be sent again: a connection that
+		// waits holds as little memory as it can.
+		n, err = x.up.ask(out, x.body.framing == http1.None, &x.in, x.now, x.now.Add(watchAfter))
+		if x.in.len() > 0 {
+			x.heard, x.now = true, time.Now()
+		}
 	}
-	if err != nil || n == len(out) {
+	if err != nil || n == whole {
 		return n, err
 	}
-	more, err := x.up.write(out[n:], x.silence)
+	more, err := x.up.write(out.bytes()[n:], x.silence)
 	x.base = time.Now()
 	return n + more, err
 }
@@ -77,9 +83,7 @@ func (x *exchange) send() (n int, err error) {
 func (x *exchange) failed(kind balance.Kind, written bool) balance.Failure {
 	reused := x.up != nil && x.up.reused
 	x.dropUpstream()
-	if x.res != nil {
-		x.res.in.release()
-	}
+	x.in.release()
 	return balance.Failure{Kind: kind, Written: written, Answered: x.heard, Reused: reused, BodyKept: !x.body.lost}
 }
 
@@ -151,6 +155,11 @@ func (x *exchange) appendHead(to *buffer) int {
 
 // receive reads the answer, with all that comes before it, and passes it on.
 func (x *exchange) receive() balance.Kind {
+	if !x.heard {
+		if kind, _ := x.readUp(); kind != balance.OK {
+			return kind
+		}
+	}
 	if x.res == nil {
 		x.res = answers.Get().(*answer)
 	}
@@ -159,11 +168,8 @@ func (x *exchange) receive() balance.Kind {
 	toHead := x.record.Method == "HEAD"
 	limits := http1.Limits{Head: x.service.ResponseHead, Fields: http1.MaxResponseFields}
 	for {
-		if kind, _ := x.readUp(); kind != balance.OK {
-			return kind
-		}
-		for res.in.len() > 0 {
-			n, f := res.Parse(res.in.bytes(), limits, toHead)
+		for x.in.len() > 0 {
+			n, f := res.Parse(x.in.bytes(), limits, toHead)
 			if f != 0 {
 				x.record.Reason = f.Reason()
 				return answerFault(f)
@@ -171,8 +177,8 @@ func (x *exchange) receive() balance.Kind {
 			if n == 0 {
 				break
 			}
-			head := res.in.bytes()[:n]
-			res.in.r += n
+			head := x.in.bytes()[:n]
+			x.in.r += n
 			if !res.Interim() || res.Status == 101 {
 				return x.start(head)
 			}
@@ -181,10 +187,13 @@ func (x *exchange) receive() balance.Kind {
 			}
 			res.Reset()
 		}
-		if res.in.len() == 0 {
-			res.in.release()
-		} else if len(res.in.free()) == 0 {
-			res.in.grow(2 * res.in.len())
+		if x.in.len() == 0 {
+			x.in.release()
+		} else if len(x.in.free()) == 0 {
+			x.in.grow(2 * x.in.len())
+		}
+		if kind, _ := x.readUp(); kind != balance.OK {
+			return kind
 		}
 	}
 }
@@ -205,7 +214,7 @@ func (x *exchange) readUp() (kind balance.Kind, eof bool) {
 		if watch {
 			limit = x.base.Add(watchAfter)
 		}
-		_, err := x.up.read(&x.res.in, largeBlock, now, limit)
+		_, err := x.up.read(&x.in, largeBlock, now, limit)
 		x.now = time.Now()
 		now = x.now
 		if err == nil {

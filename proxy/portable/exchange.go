@@ -41,7 +41,8 @@ type exchange struct {
 	body upload
 
 	// The answer.
-	res      *answer // while one is read
+	in       buffer  // read from the upstream, and not used yet
+	res      *answer // from its first byte on
 	finAt    time.Time
 	began    bool // its head went to the client
 	closing  bool // the client's connection ends with it
@@ -58,7 +59,6 @@ type exchange struct {
 type answer struct {
 	http1.Response
 	chunks http1.Chunks
-	in     buffer
 	out    []byte // the head that goes to the client
 	tail   []byte // what comes behind a piece of the body
 	names  []byte // of the trailer fields that are passed on
@@ -86,8 +86,8 @@ func newExchange(c *conn) *exchange {
 // free gives up what x holds. Nothing of the head may be used any more.
 func (x *exchange) free() {
 	x.body.finish(&x.conn.in)
+	x.in.release()
 	if x.res != nil {
-		x.res.in.release()
 		x.res.ended = false
 		answers.Put(x.res)
 	}
@@ -326,7 +326,7 @@ func (x *exchange) handBack() bool {
 	}
 	x.helper.stop(x)
 	res := x.res
-	if !x.body.over || x.helper.broken.Load() || x.helper.gone.Load() || res.Close || res.Body == http1.UntilClose || res.in.len() > 0 ||
+	if !x.body.over || x.helper.broken.Load() || x.helper.gone.Load() || res.Close || res.Body == http1.UntilClose || x.in.len() > 0 ||
 		x.upstream.State() == balance.Leaving {
 		return true
 	}

@@ -74,16 +74,16 @@ func (x *exchange) relay(first []byte) balance.Kind {
 		if end > start {
 			// The head goes where the endpoint's was.
 			if at := start - len(first); at >= 0 {
-				copy(res.in.p[at:], first)
+				copy(x.in.p[at:], first)
 				start = at
 			} else if kind := x.toClient(first); kind != balance.OK {
 				return kind
 			}
-			if n := len(res.tail); n > 0 && end+n <= len(res.in.p) {
-				end += copy(res.in.p[end:], res.tail)
+			if n := len(res.tail); n > 0 && end+n <= len(x.in.p) {
+				end += copy(x.in.p[end:], res.tail)
 				res.tail = res.tail[:0]
 			}
-			out = res.in.p[start:end]
+			out = x.in.p[start:end]
 		} else if len(res.tail) > 0 {
 			res.out = append(res.out[:len(first)], res.tail...)
 			res.tail = res.tail[:0]
@@ -107,10 +107,10 @@ func (x *exchange) relay(first []byte) balance.Kind {
 			}
 			return balance.OK
 		}
-		if res.in.len() == 0 {
-			res.in.release()
-		} else if len(res.in.free()) == 0 {
-			res.in.grow(res.in.len()) // the begin of a trailer section
+		if x.in.len() == 0 {
+			x.in.release()
+		} else if len(x.in.free()) == 0 {
+			x.in.grow(x.in.len()) // the begin of a trailer section
 		}
 		x.base = time.Now()
 		kind, eof := x.readUp()
@@ -128,11 +128,11 @@ func (x *exchange) relay(first []byte) balance.Kind {
 	}
 }
 
-// piece makes of what came what the client gets: res.in.p[start:end], and behind
+// piece makes of what came what the client gets: x.in.p[start:end], and behind
 // it res.tail. Done says that it is the last.
 func (x *exchange) piece(left *int64) (start, end int, done bool, kind balance.Kind) {
 	res := x.res
-	in := &res.in
+	in := &x.in
 	framing := res.Framing(x.req.Minor)
 	res.tail = res.tail[:0]
 	switch res.Body {

@@ -41,6 +41,8 @@ type socket struct {
 	// Whoever has the socket alone.
 	looker func(fd uintptr)
 	asker  func(fd uintptr) bool
+	asks   *buffer
+	spend  bool
 	idle   bool // it lay in a pool, and nobody has looked at it since
 	quiet  bool
 	peeked [1]byte
@@ -227,13 +229,15 @@ func (s *socket) tryWrite(fd uintptr) bool {
 // has come on it meanwhile, or its end.
 var errStale = errors.New("stale")
 
-// ask writes p and waits until limit for what comes then, which is left to read.
-// It returns how much was written; the rest is for write.
+// ask writes what out has, and reads what comes then, as read does: behind what
+// in holds, or into a large block. It returns how much was written; the rest is
+// for write. Nothing to read before limit, or an end, is for read to tell. Once
+// all is written out is given back, if spend says so.
 //
 // It is one wait of the net package's, in which the first look is not for what
-// can't have come yet, but whether an idle socket still is that, and then the
-// write. What comes from the begin of that wait on is not missed.
-func (s *socket) ask(p []byte, now, limit time.Time) (int, error) {
+// can't have come yet, but whether an idle socket still is that, and then comes
+// the write. What arrives from the begin of that wait on is not missed.
+func (s *socket) ask(out *buffer, spend bool, in *buffer, now, limit time.Time) (int, error) {
 	if s.raw == nil {
 		return 0, nil
 	}
@@ -241,9 +245,10 @@ func (s *socket) ask(p []byte, now, limit time.Time) (int, error) {
 		s.seen, s.armed = w, time.Unix(1, 0)
 	}
 	s.arm(now, limit)
-	s.from, s.wrote, s.werrno = p, 0, 0
+	s.asks, s.spend, s.wrote, s.werrno = out, spend, 0, 0
+	s.into, s.size = in, largeBlock
 	err := s.raw.Read(s.asker)
-	s.from = nil
+	s.asks = nil
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.armed = time.Unix(1, 0)
@@ -257,10 +262,10 @@ func (s *socket) ask(p []byte, now, limit time.Time) (int, error) {
 	return s.wrote, nil
 }
 
-// tryAsk is called before the wait and behind it.
+// tryAsk is called once before the wait, and behind it.
 func (s *socket) tryAsk(fd uintptr) bool {
-	if s.wrote > 0 {
-		return true
+	if s.asks == nil {
+		return s.tryRead(fd)
 	}
 	if s.idle {
 		if s.look(fd); !s.quiet {
@@ -268,8 +273,15 @@ func (s *socket) tryAsk(fd uintptr) bool {
 		}
 		s.idle = false
 	}
-	s.wrote, s.werrno = sysWrite(fd, s.from)
-	return s.wrote < len(s.from)
+	p := s.asks.bytes()
+	if s.wrote, s.werrno = sysWrite(fd, p); s.wrote < len(p) {
+		return true
+	}
+	if s.spend {
+		s.asks.release()
+	}
+	s.asks = nil
+	return false
 }
 
 // alive is errStale if the other side has sent anything or hung up.

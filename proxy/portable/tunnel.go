@@ -16,9 +16,9 @@ func (x *exchange) switchOver(head []byte) balance.Kind {
 	x.helper.stop(x)
 	x.prepareReply()
 	res.out = res.AppendHead(res.out[:0], head, &x.reply)
-	res.out = append(res.out, res.in.bytes()...)
-	x.record.Bytes = int64(res.in.len())
-	res.in.release()
+	res.out = append(res.out, x.in.bytes()...)
+	x.record.Bytes = int64(x.in.len())
+	x.in.release()
 	x.record.Status = res.Status
 	x.record.FirstByte = time.Since(x.record.Time)
 	x.began, x.tunnel = true, true
@@ -33,7 +33,7 @@ func (x *exchange) switchOver(head []byte) balance.Kind {
 		// Bytes behind the handshake have waited for the answer.
 		t.pump(x.up.socket, c.sock, &c.in)
 	}()
-	x.record.Bytes += t.pump(c.sock, x.up.socket, &res.in)
+	x.record.Bytes += t.pump(c.sock, x.up.socket, &x.in)
 	<-done
 	return balance.OK
 }
