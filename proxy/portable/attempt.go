@@ -261,7 +261,7 @@ func (x *exchange) limit() time.Time {
 	switch {
 	case h.uploading.Load() && x.expects:
 		return x.base.Add(x.conn.how.Expect)
-	case h.uploading.Load():
+	case h.uploading.Load() && !h.stopping.Load():
 		return time.Time{}
 	case h.broken.Load():
 		return x.base.Add(uploadGrace)

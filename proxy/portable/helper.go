@@ -90,7 +90,7 @@ func (x *exchange) help() {
 func (x *exchange) upload() {
 	h, b, c := &x.helper, &x.body, x.conn
 	for {
-		if c.in.len() == 0 && x.readBody() != nil {
+		if c.in.len() == 0 && x.readBody() != nil || h.stopping.Load() {
 			return
 		}
 		piece, tail, f := b.take(&c.in)

@@ -26,8 +26,11 @@ func (x *exchange) start(head []byte) balance.Kind {
 	x.prepareReply()
 	uploading := x.helper.uploading.Load()
 	switch {
-	case x.expects && uploading: // nobody knows whether the body comes
+	case x.expects && uploading: // nobody knows whether the body comes, and from here on it is not one
 		x.closing = true
+		x.expects = false
+		x.helper.stopping.Store(true)
+		c.sock.wake()
 	case x.helper.broken.Load(), uploading && (res.Close || res.Body == http1.UntilClose): // the rest has nowhere to go
 		x.closing = true
 	case res.Framing(x.req.Minor) == http1.UntilClose:
