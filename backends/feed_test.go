@@ -213,5 +213,5 @@ func applyTo(keys map[string]KV, c Change) {
 	if c.Full {
 		clear(keys)
 	}
-	apply(keys, c)
+	Apply(keys, c)
 }

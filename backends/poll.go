@@ -53,11 +53,11 @@ func (p *poller) tell(kvs []KV, revision int64, err error) bool {
 		return said == p.failed || p.yield(Change{}, err)
 	}
 	p.failed = ""
-	c := diff(p.known, kvs)
+	c := Diff(p.known, kvs)
 	if p.known == nil {
 		p.known = make(map[string]KV, len(kvs))
 	}
-	apply(p.known, c)
+	Apply(p.known, c)
 	if c.Full || len(c.Put)+len(c.Deleted) > 0 {
 		p.counted++
 	}
@@ -91,8 +91,9 @@ func (p *poller) wait(ctx context.Context, due time.Time) bool {
 	}
 }
 
-// diff is the Change that leads from known to kvs; a nil known makes it Full.
-func diff(known map[string]KV, kvs []KV) Change {
+// Diff is the Change that leads from known to kvs; a nil known makes it Full. Of a
+// key that comes twice in kvs the first counts.
+func Diff(known map[string]KV, kvs []KV) Change {
 	c := Change{Full: known == nil}
 	seen := make(map[string]struct{}, len(kvs))
 	for _, kv := range kvs {
@@ -114,7 +115,8 @@ func diff(known map[string]KV, kvs []KV) Change {
 	return c
 }
 
-func apply(known map[string]KV, c Change) {
+// Apply makes c part of known.
+func Apply(known map[string]KV, c Change) {
 	for _, kv := range c.Put {
 		known[kv.Key] = kv
 	}
