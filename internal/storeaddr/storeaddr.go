@@ -90,13 +90,9 @@ func (u *URL) Get(name string) string { return u.values.Get(name) }
 // Secret reads a parameter of the form file:PATH; a line's end behind it is not
 // part of the secret. It is "" where it was not given.
 func (u *URL) Secret(name string) (string, error) {
-	from := u.Get(name)
-	if from == "" {
-		return "", nil
-	}
-	file, ok := strings.CutPrefix(from, "file:")
-	if !ok {
-		return "", u.Wrong("parameter %s: want file:PATH, as others can read a command line", name)
+	file, err := u.SecretFile(name)
+	if err != nil || file == "" {
+		return "", err
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -109,13 +105,26 @@ func (u *URL) Secret(name string) (string, error) {
 	return secret, nil
 }
 
+// SecretFile is the PATH of a parameter of the form file:PATH, for who reads it
+// again and again. It is "" where it was not given.
+func (u *URL) SecretFile(name string) (string, error) {
+	from := u.Get(name)
+	file, ok := strings.CutPrefix(from, "file:")
+	if from != "" && (!ok || file == "") {
+		return "", u.Wrong("parameter %s: want file:PATH, as others can read a command line", name)
+	}
+	return file, nil
+}
+
 // Wrong is an error about u.
 func (u *URL) Wrong(format string, args ...any) error {
 	return fmt.Errorf("store %q: %w", u.shown, fmt.Errorf(format, args...))
 }
 
-// Hide is rawurl as it may be shown: without its password.
+// Hide is rawurl as it may be shown: without its password, and without those that
+// somebody wrote into a parameter.
 func Hide(rawurl string) string {
+	rawurl = hideParameters(rawurl)
 	from := strings.Index(rawurl, "://")
 	at := strings.LastIndexByte(rawurl, '@')
 	if from < 0 || at < from+3 {
@@ -126,6 +135,22 @@ func Hide(rawurl string) string {
 		return rawurl
 	}
 	return rawurl[:from+3] + user + ":…" + rawurl[at:]
+}
+
+func hideParameters(rawurl string) string {
+	base, query, ok := strings.Cut(rawurl, "?")
+	if !ok {
+		return rawurl
+	}
+	pairs := strings.Split(query, "&")
+	for i, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		secret := strings.HasSuffix(name, "password") || strings.HasSuffix(name, "token") || strings.HasPrefix(name, "secret")
+		if secret && !strings.HasPrefix(value, "file:") {
+			pairs[i] = name + "=…"
+		}
+	}
+	return base + "?" + strings.Join(pairs, "&")
 }
 
 // HostPort adds the default port to a node, HOST, HOST:PORT or [IPV6]:PORT, and

@@ -77,8 +77,24 @@ func TestSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := u.Secret("password"); err == nil {
+		if got, err := u.Secret("password"); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("password=%s: got %q, want an error", value, got)
+		}
+	}
+}
+
+func TestHide(t *testing.T) {
+	for rawurl, want := range map[string]string{
+		"a://h":                              "a://h",
+		"a://u:hunter2@h":                    "a://u:…@h",
+		"a://h?password=hunter2&ca=x":        "a://h?password=…&ca=x",
+		"a://h?ca=x&token=hunter2":           "a://h?ca=x&token=…",
+		"a://h?other-password=f":             "a://h?other-password=…",
+		"a://h?token=file:/t&key=k":          "a://h?token=file:/t&key=k",
+		"a://u:hunter2@h?token=filehunter2x": "a://u:…@h?token=…",
+	} {
+		if got := Hide(rawurl); got != want {
+			t.Errorf("Hide(%q): got %q, want %q", rawurl, got, want)
 		}
 	}
 }
