@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muster/backends"
+	"muster/backends/consul"
 	"muster/backends/docker"
 	"muster/backends/dynamodb"
 	"muster/backends/env"
@@ -35,9 +36,10 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "redis", "rediss", "zk", "dynamodb", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "consul", "consuls", "redis", "rediss", "zk", "dynamodb", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
+// consul://HOST:PORT,…, consuls://… (TLS),
 // redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
@@ -48,6 +50,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return env.New(env.Config{Environ: os.Environ}), nil
 	case ok && (scheme == "etcd" || scheme == "etcds"):
 		return etcd.Open(rawurl, log)
+	case ok && (scheme == "consul" || scheme == "consuls"):
+		return consul.Open(rawurl, log)
 	case ok && (scheme == "redis" || scheme == "rediss"):
 		return redis.Open(rawurl, log)
 	case ok && scheme == "zk":
@@ -67,7 +71,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -85,6 +89,7 @@ type ConfdConfig struct {
 	Files  []string // of file
 	Filter string
 
+	Scheme             string // of consul: http or https
 	Username, Password string // empty: none is sent
 	CAKeys, Cert, Key  string // PEM files, but Key is the password of redis
 	Separator          string // of redis
@@ -108,6 +113,14 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 			Nodes: c.Nodes, CA: c.CAKeys, Cert: c.Cert, Key: c.Key,
 			User: c.Username, Password: c.Password, Log: c.Log,
 		})
+	case "consul":
+		if c.Scheme != "http" && c.Scheme != "https" {
+			return nil, fmt.Errorf("scheme %q: want http or https", c.Scheme)
+		}
+		return consul.New(consul.Config{
+			Nodes: c.Nodes, TLS: c.Scheme == "https", Files: storeaddr.TLS{CA: c.CAKeys, Cert: c.Cert, Key: c.Key},
+			User: c.Username, Password: c.Password, Match: backends.HasPrefix, Log: c.Log,
+		})
 	case "redis":
 		return redis.New(redis.Config{
 			Nodes: c.Nodes, Password: c.Key, Files: storeaddr.TLS{CA: c.CAKeys}, Separator: c.Separator, Log: c.Log,
@@ -125,8 +138,8 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "consul", "vault", "ssm", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, redis, zookeeper, dynamodb, docker, file or env", c.Backend)
+	case "vault", "ssm", "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, consul, redis, zookeeper, dynamodb, docker, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

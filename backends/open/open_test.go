@@ -12,6 +12,8 @@ func TestURL(t *testing.T) {
 		"etcd://127.0.0.1:2379":        "*etcd.Store",
 		"etcds://a,b:2380":             "*etcd.Store",
 		"etcd://u:p@127.0.0.1,[::1]:1": "*etcd.Store",
+		"consul://127.0.0.1,b:8501":    "*consul.Store",
+		"consuls://u:p@a?dc=east":      "*consul.Store",
 		"redis://127.0.0.1/3":          "*redis.Store",
 		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
@@ -74,7 +76,9 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "zookeeper", Nodes: []string{"127.0.0.1:2181", "b"}}, ""},
 		{ConfdConfig{Backend: "dynamodb", Table: "keys"}, ""},
 		{ConfdConfig{Backend: "dynamodb"}, "want the name of a table"},
-		{ConfdConfig{Backend: "consul"}, `backend "consul" is not available yet`},
+		{ConfdConfig{Backend: "consul", Scheme: "http", Nodes: []string{"127.0.0.1:8500"}}, ""},
+		{ConfdConfig{Backend: "consul", Scheme: "ftp"}, `scheme "ftp": want http or https`},
+		{ConfdConfig{Backend: "vault"}, `backend "vault" is not available yet`},
 		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
 	} {
 		s, err := Confd(c.config)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"muster/internal/awstest"
+	"muster/internal/consultest"
 	"muster/internal/proctest"
 	"muster/internal/redistest"
 	"muster/internal/zktest"
@@ -25,6 +26,16 @@ type store struct {
 	env     []string           // NAME=ADDRESS, as the scripts read it
 	put     func(t *testing.T) // one more endpoint, 10.0.0.3:80
 	restart func()             // kill -9, and start again
+}
+
+func TestConsul(t *testing.T) {
+	s := consultest.Start(t, consultest.Config{})
+	proctest.Need(t, "curl")
+	example(t, "consul", store{
+		env:     []string{"CONSUL=" + s.Addr()},
+		put:     func(*testing.T) { s.Put("services/web/3", "10.0.0.3:80") },
+		restart: func() { s.Kill(); s.Restart() },
+	})
 }
 
 func TestRedis(t *testing.T) {

@@ -45,6 +45,13 @@ func NewRelay(tb testing.TB, target string) *Relay {
 // Addr is where the relay listens, host:port.
 func (r *Relay) Addr() string { return r.addr }
 
+// Conns is how many connections are forwarded now.
+func (r *Relay) Conns() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns) / 2
+}
+
 // Cut resets the connections that are there now and takes new ones.
 func (r *Relay) Cut() {
 	r.mu.Lock()

@@ -258,7 +258,7 @@ func Need(tb testing.TB, program string) string {
 func Missing(tb testing.TB, part string) {
 	tb.Helper()
 	if os.Getenv("MUSTER_TEST_ALL") != "" || os.Getenv("CI") != "" {
-		tb.Fatalf("needs %s (scripts/packages installs it)", part)
+		tb.Fatalf("needs %s (scripts/packages or scripts/servers brings it)", part)
 	}
 	tb.Skipf("needs %s", part)
 }

@@ -172,7 +172,7 @@ func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
 // store is what backends/open needs to know.
 func (o *options) store(log *slog.Logger) open.ConfdConfig {
 	c := open.ConfdConfig{
-		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter,
+		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter, Scheme: o.Scheme,
 		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Separator: o.Separator, Log: log,
 		Endpoint: o.endpoint, Table: o.Table,
 	}

@@ -82,7 +82,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	f.SetOutput(output)
 	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
 	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
-	str(&o.Backend, "backend", "store: etcd, etcdv3, redis, zookeeper, dynamodb, docker, file or env")
+	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, redis, zookeeper, dynamodb, docker, file or env")
 	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
 	str(&o.Confdir, "confdir", "folder of conf.d and templates")
 	str(&o.ConfigFile, "config-file", "confd's own configuration")
@@ -99,7 +99,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	str(&o.Filter, "filter", "`pattern` of file names in such folders")
 	str(&o.SRVDomain, "srv-domain", "`domain` whose SRV record names the nodes")
 	str(&o.SRVRecord, "srv-record", "SRV `record` that names the nodes")
-	str(&o.Scheme, "scheme", "scheme of nodes found by SRV: http or https")
+	str(&o.Scheme, "scheme", "scheme of consul, and of nodes found by SRV: http or https")
 	boolean(&o.BasicAuth, "basic-auth", "send username and password")
 	str(&o.Username, "username", "user of the store, with -basic-auth")
 	str(&o.Password, "password", "the user's password")
