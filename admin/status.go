@@ -25,7 +25,10 @@ type Status struct {
 	Ready     bool      `json:"ready"`
 	NotReady  string    `json:"not_ready,omitempty"` // why
 	Listeners []string  `json:"listeners"`
-	Store     *Source   `json:"store,omitempty"` // absent where there is none
+
+	// Settings are those that listeners have set, by address, and where.
+	Settings map[string]map[string]proxy.Setting `json:"settings,omitempty"`
+	Store    *Source                             `json:"store,omitempty"` // absent where there is none
 
 	Total    Traffic             `json:"total"` // of all services
 	Services []Service           `json:"services"`
@@ -44,14 +47,16 @@ type Source struct {
 
 // A Service is one service in a Status.
 type Service struct {
-	Name      string     `json:"name"`
-	State     string     `json:"state"`   // up: all endpoints are, part: some, down: none
-	Summary   string     `json:"summary"` // "2 up, 1 failing"
-	Exposed   bool       `json:"exposed"`
-	Routes    []string   `json:"routes"` // that lead to it
-	Traffic              // counts whole requests
-	Retries   uint64     `json:"retries"`
-	Endpoints []Endpoint `json:"endpoints"`
+	Name      string                   `json:"name"`
+	State     string                   `json:"state"`   // up: all endpoints are, part: some, down: none
+	Summary   string                   `json:"summary"` // "2 up, 1 failing"
+	Exposed   bool                     `json:"exposed"`
+	Routes    []string                 `json:"routes"` // that lead to it
+	Traffic                            // counts whole requests
+	Retries   uint64                   `json:"retries"`
+	Queued    int64                    `json:"queued,omitempty"`   // of those in flight: they wait for an endpoint
+	Settings  map[string]proxy.Setting `json:"settings,omitempty"` // those that are set, and where
+	Endpoints []Endpoint               `json:"endpoints"`
 }
 
 // An Endpoint is one endpoint in a Status.
@@ -142,7 +147,7 @@ func round(v, unit float64) float64 { return math.Round(v*unit) / unit }
 func (a *Admin) makeStatus(now time.Time) Status {
 	s, st := a.sampler, Status{
 		At: a.sampler.at, Host: a.host, Version: a.cfg.Version, Started: a.started,
-		NotReady: a.notReady(a.sampler.last.Ready), Listeners: orEmpty(a.sampler.last.Listeners),
+		NotReady: a.notReady(a.sampler.last.Ready), Listeners: orEmpty(a.sampler.last.Listeners), Settings: a.sampler.last.Settings,
 		Total: a.sampler.rows[rowKey{}].total(), Services: []Service{}, Omitted: a.sampler.omitted,
 		Routes: orEmpty(a.sampler.last.Routes), Refused: a.sampler.last.Refused, Notes: []Note{},
 	}
@@ -175,7 +180,7 @@ func orEmpty[E any](s []E) []E {
 // service makes one Service of the last sample.
 func (s *sampler) service(in proxy.ServiceStatus) Service {
 	svc := Service{
-		Name: in.Name, Exposed: in.Exposed, Retries: in.Retries, Routes: []string{}, Endpoints: []Endpoint{},
+		Name: in.Name, Exposed: in.Exposed, Retries: in.Retries, Queued: in.Queued, Settings: in.Settings, Routes: []string{}, Endpoints: []Endpoint{},
 		Traffic: s.rows[rowKey{service: in.Name}].traffic(),
 	}
 	svc.State, svc.Summary = summary(in.Upstreams, in.More)

@@ -80,6 +80,13 @@ func TestParseErrors(t *testing.T) {
 		"size or off":            {"[service.web]\nlimits = { body = \"none\" }\n", `muster.toml:2: service.web.limits.body: "none": want a size such as "8MiB", or off`},
 		"size that overflows":    {"[defaults]\nlimits = { body = \"9999999999GiB\" }\n", `muster.toml:2: defaults.limits.body: "9999999999GiB": want a size such as "8MiB", or off`},
 		"fields":                 {"[[listener]]\nbind=\":80\"\nlimits.fields = 129\n", `muster.toml:3: listener.limits.fields: "129": want a number from 1 to 128`},
+		"rate":                   {"[[listener]]\nbind=\":80\"\nlimits.min_rate = \"240B\"\n", `muster.toml:3: listener.limits.min_rate: "240B": want a rate such as "240B/s", or off`},
+		"per_client":             {"[[listener]]\nbind=\":80\"\nlimits.per_client = -1\n", `muster.toml:3: listener.limits.per_client: "-1": want a number above zero, or off`},
+		"connections":            {"[[listener]]\nbind=\":80\"\nlimits.connections = \"all\"\n", `muster.toml:3: listener.limits.connections: "all": want a number above zero, or off`},
+		"max_conns":              {"[defaults]\nmax_conns = 1.5\n", `muster.toml:2: defaults.max_conns: `},
+		"queue":                  {"[service.web]\nqueue = 100\n", `muster.toml:2: service.web.queue: `},
+		"queue that is unknown":  {"[service.web]\nqueue = { sise = 100 }\n", `muster.toml:2: unknown key "sise" in [service.web.queue] (did you mean "size"?)`},
+		"queue and no limit":     {"[service.web]\nqueue.size = 100\n", `muster.toml:1: [service.web]: queue without max_conns: nothing would wait in it`},
 		"trusted":                {"[[listener]]\nbind=\":80\"\ntrusted = [\"10.0.0.0/8\", \"10.0.0.1/8\"]\n", `muster.toml:3: listener.trusted: "10.0.0.1/8": want an address, or a network such as "10.0.0.0/8"`},
 		"forwarded":              {"[[listener]]\nbind=\":80\"\nforwarded = \"y\"\n", `muster.toml:3: listener.forwarded: "y": want x, rfc7239 or both`},
 		"via":                    {"[[listener]]\nbind=\":80\"\nvia = \"edge 1\"\n", `muster.toml:3: listener.via: "edge 1": want a name of letters, digits and -._~, a host, or off`},
@@ -117,7 +124,7 @@ func TestSettings(t *testing.T) {
 	file, err := config.Parse("muster.toml", []byte(`[[listener]]
 bind = ":80"
 timeout = { header = "1s", body = "2s", idle = "3s", write = "4s", expect = "5s", half_close = "6s" }
-limits = { head = "1KiB", target = "2KiB", fields = 3, requests = 4 }
+limits = { head = "1KiB", target = "2KiB", fields = 3, requests = 4, min_rate = "1KiB/s", connections = 5, per_client = 6 }
 trusted = ["10.0.0.0/8", "::1"]
 forwarded = "both"
 via = "edge1"
@@ -131,9 +138,12 @@ timeout.connect = "7s"
 timeout.stream = "9s"
 limits = { body = "4GiB", response_head = "6KiB" }
 host = "endpoint"
+max_conns = 7
+queue.timeout = "2s"
 
 [service.web]
 host = "inner.test:8080"
+queue.size = 8
 [service.web.timeout]
 response = "8s"
 tunnel = "10s"
@@ -141,6 +151,7 @@ stream = "11s"
 
 [service.free]
 limits.body = "off"
+max_conns = "off"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +160,7 @@ limits.body = "off"
 	listener := proxy.Listener{
 		Bind: ":80", Source: "muster.toml:1",
 		Timeout:   proxy.ListenerTimeout{Header: 1e9, Body: 2e9, Idle: 3e9, Write: 4e9, Expect: 5e9, HalfClose: 6e9},
-		Limits:    proxy.Limits{Head: 1 << 10, Target: 2 << 10, Fields: 3, Requests: 4},
+		Limits:    proxy.Limits{Head: 1 << 10, Target: 2 << 10, Fields: 3, Requests: 4, MinRate: 1 << 10, Connections: 5, PerClient: 6},
 		Trusted:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		Forwarded: proxy.ForwardedBoth, Via: "edge1", Dots: true, Underscores: proxy.AllowUnderscores, Drop: []string{"X-One"},
 		Trace: true, ProxyStatus: proxy.ProxyStatusAlways,
@@ -158,19 +169,22 @@ limits.body = "off"
 		Name: "free",
 		ServiceSettings: proxy.ServiceSettings{
 			Timeout: proxy.ServiceTimeout{Connect: 7e9, Stream: 9e9}, Limits: proxy.ServiceLimits{Body: -1, ResponseHead: 6 << 10}, Host: proxy.EndpointHost,
+			MaxConns: -1, Queue: proxy.Queue{Timeout: 2e9},
 		},
 		Sources: map[string]string{
-			"timeout.connect": "muster.toml:14", "timeout.stream": "muster.toml:15", "limits.body": "muster.toml:27", "limits.response_head": "muster.toml:16", "host": "muster.toml:17",
+			"timeout.connect": "muster.toml:14", "timeout.stream": "muster.toml:15", "limits.body": "muster.toml:30", "limits.response_head": "muster.toml:16", "host": "muster.toml:17", "max_conns": "muster.toml:31", "queue.timeout": "muster.toml:19",
 		},
 	}
 	web := proxy.Service{
 		Name: "web",
 		ServiceSettings: proxy.ServiceSettings{
 			Timeout: proxy.ServiceTimeout{Connect: 7e9, Response: 8e9, Stream: 11e9, Tunnel: 10e9}, Limits: proxy.ServiceLimits{Body: 4 << 30, ResponseHead: 6 << 10}, Host: "inner.test:8080",
+			MaxConns: 7, Queue: proxy.Queue{Size: 8, Timeout: 2e9},
 		},
 		Sources: map[string]string{
-			"timeout.connect": "muster.toml:14", "timeout.response": "muster.toml:22", "timeout.tunnel": "muster.toml:23", "timeout.stream": "muster.toml:24",
-			"limits.body": "muster.toml:16", "limits.response_head": "muster.toml:16", "host": "muster.toml:20",
+			"timeout.connect": "muster.toml:14", "timeout.response": "muster.toml:25", "timeout.tunnel": "muster.toml:26", "timeout.stream": "muster.toml:27",
+			"limits.body": "muster.toml:16", "limits.response_head": "muster.toml:16", "host": "muster.toml:22",
+			"max_conns": "muster.toml:18", "queue.size": "muster.toml:23", "queue.timeout": "muster.toml:19",
 		},
 	}
 	want := &proxy.Plan{Listeners: []proxy.Listener{listener}, AccessLog: "combined", Services: []*proxy.Service{&defaults, &web}}

@@ -57,6 +57,9 @@ type listenerTable struct {
 		Head, Target size
 		Fields       fieldCount
 		Requests     count
+		MinRate      rate `toml:"min_rate"`
+		Connections  count
+		PerClient    count `toml:"per_client"`
 	}
 	Trusted   []network
 	Forwarded forwardedStyle
@@ -79,6 +82,7 @@ func (t *listenerTable) plan(source string) proxy.Listener {
 		},
 		Limits: proxy.Limits{
 			Head: int(t.Limits.Head), Target: int(t.Limits.Target), Fields: int(t.Limits.Fields), Requests: int(t.Limits.Requests),
+			MinRate: int(t.Limits.MinRate), Connections: int(t.Limits.Connections), PerClient: int(t.Limits.PerClient),
 		},
 		Source:    source,
 		Forwarded: proxy.ForwardedStyle(t.Forwarded), Via: string(t.Via), Dots: t.Path.Dots == "pass",
@@ -103,7 +107,12 @@ type settingsTable struct {
 		Body         sizeOrOff
 		ResponseHead size `toml:"response_head"`
 	}
-	Host hostRule
+	Host     hostRule
+	MaxConns count `toml:"max_conns"`
+	Queue    struct {
+		Size    count
+		Timeout duration
+	}
 }
 
 type serviceTable struct {
@@ -122,6 +131,9 @@ func (t *settingsTable) over(s proxy.Service, line func(key ...string) string) p
 	set(&s, line, &s.Limits.Body, int64(t.Limits.Body), "limits", "body")
 	set(&s, line, &s.Limits.ResponseHead, int(t.Limits.ResponseHead), "limits", "response_head")
 	set(&s, line, &s.Host, string(t.Host), "host")
+	set(&s, line, &s.MaxConns, int(t.MaxConns), "max_conns")
+	set(&s, line, &s.Queue.Size, int(t.Queue.Size), "queue", "size")
+	set(&s, line, &s.Queue.Timeout, time.Duration(t.Queue.Timeout), "queue", "timeout")
 	return s
 }
 
@@ -210,6 +222,9 @@ func (t *serviceTable) read(name string, defaults proxy.Service, line func(key .
 	slices.SortFunc(fs.endpoints, byID)
 	if len(fs.endpoints) > 0 {
 		from(&fs.plan, "endpoints", line("endpoints"))
+	}
+	if t.Queue.Size > 0 && fs.plan.MaxConns <= 0 {
+		return fs, errors.New("queue without max_conns: nothing would wait in it")
 	}
 	if h := t.Health; h != nil {
 		if (h.HTTP == "") == !h.TCP || h.HTTP != "" && h.HTTP[0] != '/' {

@@ -92,6 +92,22 @@ func (c *count) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A rate is bytes a second; negative where there is none.
+type rate int
+
+func (r *rate) UnmarshalText(text []byte) error {
+	number, ok := strings.CutSuffix(string(text), "/s")
+	n, valid := bytesOf(number)
+	switch {
+	case string(text) == "off":
+		n = -1
+	case !ok || !valid || n > 1<<30:
+		return fmt.Errorf("%q: want a rate such as \"240B/s\", or off", text)
+	}
+	*r = rate(n)
+	return nil
+}
+
 // A fieldCount is how many lines a head may have.
 type fieldCount int
 

@@ -179,6 +179,7 @@ type jsonLine struct {
 	Bytes     int64     `json:"bytes"`
 	Duration  float64   `json:"duration"`
 	FirstByte float64   `json:"first_byte,omitempty"`
+	Queued    float64   `json:"queued,omitempty"`
 	Service   string    `json:"service,omitempty"`
 	Endpoint  string    `json:"endpoint,omitempty"`
 	Addr      string    `json:"addr,omitempty"`
@@ -197,7 +198,7 @@ func appendJSON(b []byte, r *balance.Record) []byte {
 		peer = ""
 	}
 	line, err := json.Marshal(jsonLine{
-		r.Time, r.Client, peer, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(),
+		r.Time, r.Client, peer, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(), r.Queued.Seconds(),
 		r.Service, r.Endpoint, r.Addr, r.Tries, r.RequestID, r.Why.Answer().Error, r.Reason, r.Offset, r.Referer, r.UserAgent,
 	})
 	if err != nil {

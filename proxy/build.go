@@ -55,6 +55,10 @@ func (p *Proxy) swap(plan *Plan) {
 		p.routes = balance.NewRoutes(p.targets(plan))
 	}
 	p.table.Store(balance.NewTable(plan.Ready, p.routes, built))
+	for _, s := range p.rebuilt {
+		s.stats.Wake() // it may have more room now
+	}
+	p.rebuilt = p.rebuilt[:0]
 	p.part()
 	p.sweep()
 }
@@ -179,6 +183,7 @@ func (p *Proxy) build(s *service, plan *Service) {
 	s.built = balance.NewService(plan.Name, s.stats, members)
 	p.members = members
 	apply(s.built, &plan.ServiceSettings)
+	p.rebuilt = append(p.rebuilt, s)
 }
 
 // apply sets what the plan says of a service, which has the defaults.
@@ -187,6 +192,9 @@ func apply(s *balance.Service, plan *ServiceSettings) {
 	s.Response = cmp.Or(plan.Timeout.Response, s.Response)
 	s.Stream = cmp.Or(plan.Timeout.Stream, s.Stream)
 	s.Tunnel = cmp.Or(plan.Timeout.Tunnel, s.Tunnel)
+	s.MaxConns = max(plan.MaxConns, 0)
+	s.QueueSize = max(plan.Queue.Size, 0)
+	s.QueueTime = cmp.Or(plan.Queue.Timeout, s.QueueTime)
 	s.MaxBody = max(plan.Limits.Body, 0)
 	switch plan.Host {
 	case "", KeepHost:

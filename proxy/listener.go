@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"muster/proxy/portable"
 )
 
 // A listener is an open socket. Its settings can change while it stays open:
@@ -15,13 +17,14 @@ type listener struct {
 	socket net.Listener
 	plan   Listener // as it is served
 	stop   func()   // ends the serving; nil before the first
+	gate   *portable.Gate
 
 	conns  chan net.Conn // accepted, not taken yet
 	closed chan struct{}
 }
 
 func newListener(socket net.Listener, plan Listener) *listener {
-	return &listener{socket: socket, plan: plan, conns: make(chan net.Conn), closed: make(chan struct{})}
+	return &listener{socket: socket, plan: plan, gate: portable.NewGate(), conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // close frees the address at once. What was served goes on.
@@ -37,7 +40,7 @@ func (l *listener) close() {
 // fails, most likely for want of file descriptors, it waits and tries again.
 func (l *listener) accept(log *slog.Logger) {
 	said := false
-	for {
+	for l.room(log) {
 		c, err := l.socket.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -58,6 +61,7 @@ func (l *listener) accept(log *slog.Logger) {
 			log.Info("accepting again", "addr", l.socket.Addr())
 			said = false
 		}
+		l.gate.Enter()
 		select {
 		case l.conns <- c:
 		case <-l.closed:
@@ -65,6 +69,27 @@ func (l *listener) accept(log *slog.Logger) {
 			return
 		}
 	}
+}
+
+// room waits until another connection may be accepted. Until then clients wait
+// in the queue of the system. It reports false when the listener is closed.
+func (l *listener) room(log *slog.Logger) bool {
+	said := false
+	for l.gate.Full() {
+		if !said {
+			log.Warn("as many connections as may be, accepting no more", "addr", l.socket.Addr(), "connections", l.gate.Open())
+		}
+		said = true
+		select {
+		case <-l.gate.Room():
+		case <-l.closed:
+			return false
+		}
+	}
+	if said {
+		log.Info("accepting again", "addr", l.socket.Addr())
+	}
+	return true
 }
 
 // A share is a net.Listener of a listener's connections. Closing it leaves the

@@ -21,6 +21,7 @@ var (
 	descErrors   = desc("errors_total", "Answers from 500 on, made by the proxy or by an endpoint.", "service")
 	descRetries  = desc("retries_total", "Attempts after the first of their request.", "service")
 	descInFlight = desc("in_flight", "Requests that are running.", "service")
+	descQueued   = desc("queued", "Requests that wait for an endpoint, of a service with a queue.", "service")
 	descDuration = desc("request_duration_seconds", "Whole requests, without tunnels.", "service")
 
 	descEndpoints = desc("endpoints", "Endpoints of the service, by the state they are in.", "service", "state")
@@ -32,6 +33,8 @@ var (
 
 	descRefused = desc("refused_total", "Answers that the proxy made without a service.", "code", "error")
 	descPanics  = desc("panics_total", "Requests that ended by a bug of the proxy.")
+	descConns   = desc("connections", "Connections of clients.", "listener")
+	descTurned  = desc("turned_away_total", "Connections of clients that had as many as limits.per_client.", "listener")
 	descDropped = desc("access_log_dropped_total", "Requests that are missing in the access log.")
 )
 
@@ -40,7 +43,7 @@ func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descReady, descRequests, descErrors, descRetries, descInFlight, descDuration,
 		descEndpoints, descUpstreamState, descUpstreamRequests, descUpstreamErrors, descUpstreamInFlight,
-		descRefused, descPanics, descDropped,
+		descRefused, descPanics, descConns, descTurned, descQueued, descDropped,
 	} {
 		ch <- d
 	}
@@ -74,6 +77,10 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 	for a, n := range refused {
 		counter(descRefused, n, strconv.Itoa(a.Status), a.Error)
 	}
+	for _, l := range v.listeners {
+		gauge(descConns, float64(l.gate.Open()), l.addr)
+		counter(descTurned, l.gate.TurnedAway(), l.addr)
+	}
 	for _, s := range v.services {
 		name := label(s.plan.Name)
 		for class, code := range [...]string{"client_gone", "1xx", "2xx", "3xx", "4xx", "5xx"} {
@@ -82,6 +89,9 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 		counter(descErrors, s.stats.Errors(), name)
 		counter(descRetries, s.stats.Retries(), name)
 		gauge(descInFlight, float64(s.stats.InFlight()), name)
+		if s.plan.Queue.Size > 0 {
+			gauge(descQueued, float64(s.stats.Queued()), name)
+		}
 		ch <- duration(&s.stats.Latency, name)
 		states := make(map[string]int)
 		seen := make(map[string]bool, len(s.upstreams))

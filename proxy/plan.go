@@ -88,7 +88,11 @@ type Limits struct {
 	Head     int // bytes of request line and fields; 32 KiB
 	Target   int // bytes of the request's target; 8 KiB
 	Fields   int // lines of the head; 128, and no more
-	Requests int // of one connection; no limit
+	Requests int // of one connection; negative: no limit, which is the default
+
+	MinRate     int // bytes a second, of a body once it has taken 5s; negative: no limit, which is the default
+	Connections int // at a time; 80 % of the files that the process may open; negative: no limit
+	PerClient   int // connections of an IPv4 address or a /64 of IPv6 that is not trusted; negative: no limit, which is the default
 }
 
 // A Route sends the requests it matches to a service. The longest host wins,
@@ -111,9 +115,17 @@ type Service struct {
 
 // ServiceSettings are what [defaults] or [service.NAME] say. A zero is the default.
 type ServiceSettings struct {
-	Timeout ServiceTimeout
-	Limits  ServiceLimits
-	Host    string // that requests get: KeepHost, EndpointHost or a name; their own
+	Timeout  ServiceTimeout
+	Limits   ServiceLimits
+	MaxConns int    // requests that an endpoint may have at a time; negative: any number, which is the default
+	Queue    Queue  // of those that are too many
+	Host     string // that requests get: KeepHost, EndpointHost or a name; their own
+}
+
+// A Queue is where requests wait while every endpoint has as many as it may.
+type Queue struct {
+	Size    int           // zero or negative: none waits
+	Timeout time.Duration // 1s
 }
 
 // What Host may say beside a name.

@@ -57,6 +57,7 @@ type Proxy struct {
 	order    []*service                // as in the plan
 	left     map[upstreamKey]*upstream // what is in no service any more, until it is idle
 	members  []balance.Member          // room to build in
+	rebuilt  []*service                // since the last table
 	updates  uint64
 	listened bool                 // Listen has opened what was planned at the start
 	open     map[string]*listener // by Bind

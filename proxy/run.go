@@ -50,12 +50,19 @@ func (p *Proxy) Addrs() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	addrs := []string{} // JSON shows a list
-	for _, l := range p.plan.Listeners {
-		if open := p.open[l.Bind]; open != nil {
-			addrs = append(addrs, open.socket.Addr().String())
-		}
+	for l := range p.opened {
+		addrs = append(addrs, l.socket.Addr().String())
 	}
 	return addrs
+}
+
+// opened are the listeners that are open, in the plan's order. The lock is held.
+func (p *Proxy) opened(yield func(*listener) bool) {
+	for _, l := range p.plan.Listeners {
+		if open := p.open[l.Bind]; open != nil && !yield(open) {
+			return
+		}
+	}
 }
 
 // Run opens the plan's listeners, where [Proxy.Listen] has not, and serves until
@@ -146,12 +153,25 @@ func sameSettings(a, b Listener) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// settings are those of the plan, for the engine.
-func (l *Listener) settings(drain time.Duration) portable.Listener {
+// connections is how many there may be; zero: any number.
+func (l *Limits) connections() int {
+	if l.Connections != 0 {
+		return max(l.Connections, 0)
+	}
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+		return 0
+	}
+	return int(min(files.Cur, 1<<30) / 5 * 4)
+}
+
+// engine is how the engine is told.
+func (l *Listener) engine(drain time.Duration) portable.Listener {
 	return portable.Listener{
 		Header: l.Timeout.Header, Body: l.Timeout.Body, Idle: l.Timeout.Idle,
 		Write: l.Timeout.Write, Expect: l.Timeout.Expect, HalfClose: l.Timeout.HalfClose, Drain: drain,
 		Head: l.Limits.Head, Target: l.Limits.Target, Fields: l.Limits.Fields, Requests: max(l.Limits.Requests, 0),
+		MinRate: max(l.Limits.MinRate, 0), PerClient: max(l.Limits.PerClient, 0),
 		Trusted: l.Trusted, Trace: l.Trace,
 		Rules: http1.Rules{
 			Dots: l.Dots, Drop: l.Drop, Via: l.Via,
@@ -174,9 +194,12 @@ func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener,
 	// Not ended by ctx but by close, which frees the address first.
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	l.plan = plan
+	l.gate.Limit(plan.Limits.connections())
+	settings := plan.engine(p.drain)
+	settings.Gate = l.gate
 	share := l.share()
 	serving.Go(func() {
-		err := p.engine.Serve(ctx, share, plan.settings(p.drain))
+		err := p.engine.Serve(ctx, share, settings)
 		if err != nil {
 			p.log.Error("listener ended", "bind", plan.Bind, "err", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"muster/proxy/balance"
+	"muster/proxy/portable"
 )
 
 // A Status is what the proxy is doing, for people and programs that look at it.
@@ -21,6 +22,9 @@ type Status struct {
 	Services  []ServiceStatus `json:"services"`
 	Refused   map[int]uint64  `json:"refused"` // answers made here without a service, by status
 	InFlight  int64           `json:"in_flight"`
+
+	// Settings are those that listeners have set, by address.
+	Settings map[string]map[string]Setting `json:"settings,omitempty"`
 }
 
 // A RouteStatus is one route as it is in force.
@@ -33,15 +37,17 @@ type RouteStatus struct {
 
 // A ServiceStatus is one service and its endpoints. Counters only grow.
 type ServiceStatus struct {
-	Name      string           `json:"name"`
-	Exposed   bool             `json:"exposed"` // a route leads to it
-	Requests  uint64           `json:"requests"`
-	Errors    uint64           `json:"errors"`  // answers made here (502, 503, 504) and 5xx of endpoints
-	Retries   uint64           `json:"retries"` //
-	InFlight  int64            `json:"in_flight"`
-	Latency   Latency          `json:"latency"` // whole requests
-	Upstreams []UpstreamStatus `json:"upstreams"`
-	More      map[string]int   `json:"more,omitempty"` // by state: upstreams that are not listed, see [Proxy.Overview]
+	Name      string             `json:"name"`
+	Exposed   bool               `json:"exposed"` // a route leads to it
+	Requests  uint64             `json:"requests"`
+	Errors    uint64             `json:"errors"`  // answers made here (502, 503, 504) and 5xx of endpoints
+	Retries   uint64             `json:"retries"` //
+	InFlight  int64              `json:"in_flight"`
+	Queued    int64              `json:"queued,omitempty"` // of those in flight: they wait for an endpoint
+	Latency   Latency            `json:"latency"`          // whole requests
+	Upstreams []UpstreamStatus   `json:"upstreams"`
+	Settings  map[string]Setting `json:"settings,omitempty"` // those that are set
+	More      map[string]int     `json:"more,omitempty"`     // by state: upstreams that are not listed, see [Proxy.Overview]
 }
 
 // An UpstreamStatus is the running state of one endpoint. Counters only grow.
@@ -97,14 +103,22 @@ func (p *Proxy) Status() Status { return p.Overview(math.MaxInt) }
 // services after them are counted by their state. Where there are 100,000 it
 // costs a hundredth.
 func (p *Proxy) Overview(most int) Status {
-	addrs := p.Addrs()
 	v := p.view()
 	st := Status{
-		Ready: v.ready, Listeners: addrs, InFlight: p.engine.InFlight(), Refused: make(map[int]uint64),
+		Ready: v.ready, Listeners: make([]string, 0, len(v.listeners)), InFlight: p.engine.InFlight(), Refused: make(map[int]uint64),
 		Routes: make([]RouteStatus, 0, len(v.routes)), Services: make([]ServiceStatus, 0, len(v.services)),
 	}
 	for kind, n := range p.tally.All {
 		st.Refused[kind.Answer().Status] += n
+	}
+	for _, l := range v.listeners {
+		st.Listeners = append(st.Listeners, l.addr)
+		if settings := l.plan.settings(); settings != nil {
+			if st.Settings == nil {
+				st.Settings = make(map[string]map[string]Setting)
+			}
+			st.Settings[l.addr] = settings
+		}
 	}
 	exposed := make(map[string]bool)
 	for _, r := range v.routes {
@@ -123,11 +137,18 @@ func (p *Proxy) Overview(most int) Status {
 // A view is what the proxy stands at, to be looked at without its lock: what it
 // points to does not change, but for counters and states.
 type view struct {
-	ready    bool
-	routes   []Route
-	services []serviceView
-	leaving  map[string][]*upstream // by service
-	all      int                    // upstreams of services
+	ready     bool
+	listeners []listenerView
+	routes    []Route
+	services  []serviceView
+	leaving   map[string][]*upstream // by service
+	all       int                    // upstreams of services
+}
+
+type listenerView struct {
+	addr string
+	plan Listener // as it is served
+	gate *portable.Gate
 }
 
 type serviceView struct {
@@ -141,6 +162,9 @@ func (p *Proxy) view() view {
 	defer p.mu.Unlock()
 	p.sweep()
 	v := view{ready: p.plan.Ready, routes: p.plan.Routes, services: make([]serviceView, 0, len(p.order)), leaving: make(map[string][]*upstream)}
+	for l := range p.opened {
+		v.listeners = append(v.listeners, listenerView{l.socket.Addr().String(), l.plan, l.gate})
+	}
 	for _, s := range p.order {
 		v.services = append(v.services, serviceView{s.plan, s.stats, s.upstreams})
 		v.all += len(s.upstreams)
@@ -160,7 +184,7 @@ func (p *Proxy) view() view {
 func (s serviceView) status(most int, leaving []*upstream) ServiceStatus {
 	st := ServiceStatus{
 		Name: s.plan.Name, Requests: s.stats.Requests(), Errors: s.stats.Errors(), Retries: s.stats.Retries(),
-		InFlight:  s.stats.InFlight(),
+		InFlight: s.stats.InFlight(), Queued: s.stats.Queued(), Settings: s.plan.settings(),
 		Upstreams: make([]UpstreamStatus, 0, min(most, len(s.upstreams)+len(leaving))),
 	}
 	if st.Requests > 0 { // somebody looks every second, at 1,000 services

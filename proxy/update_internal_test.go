@@ -153,7 +153,7 @@ func TestIdleEndpointsHaveNoSeries(t *testing.T) {
 		plan := planOf(row.services, 100)
 		plan.Services[1].Endpoints[7].State = catalog.Draining
 		p.Update(plan)
-		p.order[0].upstreams[3].Begin()
+		p.order[0].upstreams[3].Begin(0)
 		ch := make(chan prometheus.Metric)
 		go func() { p.Collect(ch); close(ch) }()
 		count := make(map[*prometheus.Desc]int)

@@ -197,12 +197,13 @@ func tableName(found []string) string {
 // linesOf returns the lines on which key is set or opened as a table. The
 // decoder keeps no position of a key that it does not know, so this looks for
 // the word where it can stand: in a header, or before an equals sign below the
-// header of one of its tables.
+// header of one of its tables. A line that names the tables between too, as in
+// queue.timeout or queue = { timeout, is the one that is meant.
 func linesOf(text string, key []string) (lines []int) {
-	word := key[len(key)-1]
-	set := regexp.MustCompile(`(^|[\s{,."'])` + regexp.QuoteMeta(word) + `["']?\s*(=|\.)`)
 	path := strings.Join(key, ".")
 	table := ""
+	whole, last := written(key), written(key[len(key)-1:])
+	var words []int // where the last word stands, whatever is before it
 	for i, line := range strings.Split(text, "\n") {
 		line, _, _ := strings.Cut(line, "#")
 		if m := header.FindStringSubmatch(line); m != nil {
@@ -210,13 +211,37 @@ func linesOf(text string, key []string) (lines []int) {
 			if table == path || strings.HasPrefix(table, path+".") {
 				lines = append(lines, i+1)
 			}
+			if strings.HasPrefix(path, table+".") {
+				whole = written(key[strings.Count(table, ".")+1:])
+			}
 			continue
 		}
-		if (table == "" || table != path && strings.HasPrefix(path, table+".")) && set.MatchString(line) {
+		if table != "" && (table == path || !strings.HasPrefix(path, table+".")) {
+			continue
+		}
+		if whole.MatchString(line) {
 			lines = append(lines, i+1)
+		} else if last.MatchString(line) {
+			words = append(words, i+1)
 		}
 	}
+	if len(lines) == 0 {
+		return words
+	}
 	return lines
+}
+
+// written matches a line that sets a key, of which the words may be dotted or
+// stand in one another's inline table.
+func written(key []string) *regexp.Regexp {
+	text := `(^|[\s{,."'])`
+	for i, word := range key {
+		if i > 0 {
+			text += `(\.\s*["']?|=(.*[\s{,."'])?)`
+		}
+		text += regexp.QuoteMeta(word) + `["']?\s*`
+	}
+	return regexp.MustCompile(text + `(=|\.)`)
 }
 
 // Line is the first line on which key is set or opened as a table; 1 where there

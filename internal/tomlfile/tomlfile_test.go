@@ -78,3 +78,22 @@ func TestLines(t *testing.T) {
 		t.Errorf("lines: got %v, want %v", got, want)
 	}
 }
+
+// A word that stands in two tables is found in the one that is meant.
+func TestLineOfWordInTwoTables(t *testing.T) {
+	type table struct {
+		Timeout map[string]int
+		Queue   map[string]int
+	}
+	f, err := Decode("f", "[a]\ntimeout.first = 1\nqueue.timeout = 2\n[b]\ntimeout = { first = 1 }\nqueue = { size = 1, timeout = 2 }\n[c.timeout]\nfirst = 1\n[c.queue]\ntimeout = 2\n", &struct{ A, B, C table }{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []int{
+		f.Line("a", "timeout", "first"), f.Line("a", "queue", "timeout"), f.Line("b", "timeout", "first"), f.Line("b", "queue", "timeout"), f.Line("b", "queue"),
+		f.Line("c", "timeout", "first"), f.Line("c", "queue", "timeout"),
+	}
+	if want := []int{2, 3, 5, 6, 6, 8, 10}; !slices.Equal(got, want) {
+		t.Errorf("lines: got %v, want %v", got, want)
+	}
+}

@@ -11,6 +11,8 @@ const (
 	NotReady     // before the first snapshot
 	NoRoute      // no route matches
 	NoEndpoint   // no endpoint takes requests
+	Busy         // every endpoint has as many requests as it may
+	ManyConns    // the client has as many connections as it may
 	BadHead      // its head is not HTTP
 	BadRequest   // its body is not HTTP
 	BadVersion   // of HTTP, on a connection that speaks HTTP/1
@@ -62,6 +64,8 @@ var answers = [numKinds]Answer{
 	NotReady:       {503, "destination_unavailable", "The proxy has not heard from its store yet."},
 	NoRoute:        {404, "destination_not_found", "Nothing is served under this host and path."},
 	NoEndpoint:     {503, "destination_unavailable", "No endpoint of the service takes requests."},
+	Busy:           {503, "connection_limit_reached", "Every endpoint of the service has as many requests as it may."},
+	ManyConns:      {503, "connection_limit_reached", "This client has as many connections as it may."},
 	BadHead:        {400, "http_request_error", "The head of the request is malformed."},
 	BadRequest:     {400, "http_request_error", "The body of the request is malformed."},
 	BadVersion:     {505, "http_request_error", "This version of HTTP is not spoken here."},

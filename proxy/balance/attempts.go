@@ -50,13 +50,20 @@ func idempotent(method string) bool {
 	return false
 }
 
-// First returns where the request goes first; nowhere is [NoEndpoint].
-func (a *Attempts) First() Move { return a.pick(NoEndpoint) }
+// First returns where the request goes first; nowhere is [NoEndpoint], or [Busy]
+// where it is worth to wait: see [Service.Queue].
+func (a *Attempts) First() Move {
+	if a.service.MaxConns > 0 && a.service.Stats.Queued() > 0 {
+		return Move{Kind: Busy} // behind those who wait
+	}
+	return a.pick(NoEndpoint)
+}
 
 // Tries is how many attempts were begun.
 func (a *Attempts) Tries() int { return a.tries }
 
-// A Move is what to do after a failure: send the request to To, on a fresh
+// A Move is what to do after a failure: send the request, which is begun there
+// already ([Upstream.Begin]), to To, on a fresh
 // connection where Fresh says so, or with a nil To give the answer of Kind.
 // Exhausted says that another upstream might be tried, but the service has
 // none: one in a newer table may; see [Attempts.Renew].
@@ -83,7 +90,9 @@ func (a *Attempts) Next(f Failure) Move {
 	}
 	if f.Reused && !a.fresh && a.current.State() == Up {
 		a.fresh = true
-		return Move{To: a.take(a.current), Fresh: true}
+		if u := a.current; u.Begin(a.service.MaxConns) {
+			return Move{To: a.take(u), Fresh: true}
+		}
 	}
 	return a.pick(f.Kind)
 }
@@ -96,8 +105,18 @@ func (a *Attempts) Renew(newer *Service, kind Kind) Move {
 }
 
 func (a *Attempts) pick(kind Kind) Move {
-	u := a.take(a.service.Pick(a.tried[:a.tries]))
-	return Move{To: u, Exhausted: u == nil, Kind: kind}
+	s := a.service
+	for {
+		u := s.Pick(a.tried[:a.tries])
+		switch {
+		case u == nil && a.tries == 0 && s.MaxConns > 0 && s.busy():
+			return Move{Kind: Busy}
+		case u == nil:
+			return Move{Exhausted: true, Kind: kind}
+		case u.Begin(s.MaxConns):
+			return Move{To: a.take(u), Kind: kind}
+		}
+	}
 }
 
 func (a *Attempts) mayRepeat(f Failure) bool {
@@ -113,10 +132,8 @@ func (a *Attempts) mayRepeat(f Failure) bool {
 }
 
 func (a *Attempts) take(u *Upstream) *Upstream {
-	if u != nil {
-		a.tried[a.tries] = u
-		a.tries++
-		a.current = u
-	}
+	a.tried[a.tries] = u
+	a.tries++
+	a.current = u
 	return u
 }

@@ -22,6 +22,9 @@ type Service struct {
 	ResponseHead int           // bytes of an answer's head; 64 KiB
 	Host         string        // that requests get in place of theirs; empty: none
 	OwnHost      bool          // in its place they get the address of the endpoint
+	MaxConns     int           // requests that an upstream may have at a time; zero: any number
+	QueueSize    int           // requests that may wait until one has fewer; zero: none
+	QueueTime    time.Duration // how long they wait; 1s
 
 	members []*Upstream
 	weights []uint64 // of members
@@ -40,7 +43,7 @@ type Member struct {
 func NewService(name string, stats *Stats, members []Member) *Service {
 	s := &Service{
 		Name: name, Stats: stats, members: make([]*Upstream, 0, len(members)), weights: make([]uint64, 0, len(members)),
-		Connect: time.Second, Response: 30 * time.Second, Stream: time.Hour, Tunnel: time.Hour, ResponseHead: 64 << 10,
+		Connect: time.Second, Response: 30 * time.Second, Stream: time.Hour, Tunnel: time.Hour, ResponseHead: 64 << 10, QueueTime: time.Second,
 	}
 	equal := true
 	for _, m := range members {
@@ -67,8 +70,9 @@ const draws = 4
 
 // Pick returns the less loaded of two upstreams drawn at random, each as likely
 // as its weight says; load is requests in flight for each unit of weight. It
-// returns nil where no upstream takes requests, and none of tried. One that
-// fails its probe is only picked when all that take requests fail.
+// returns nil where no upstream takes requests, and none of tried, nor one that
+// has as many as it may. One that fails its probe is only picked when all that
+// take requests fail.
 func (s *Service) Pick(tried []*Upstream) *Upstream {
 	if len(s.members) == 0 {
 		return nil
@@ -116,10 +120,20 @@ func (s *Service) lessLoaded(i, j int) bool {
 }
 
 // usable reports whether member i may get a request: it is up, passes its
-// probe and was not tried.
+// probe, was not tried and has fewer than it may.
 func (s *Service) usable(i int, tried []*Upstream) bool {
 	u := s.members[i]
-	return u.State() == Up && u.failing.Load() == nil && !slices.Contains(tried, u)
+	return u.State() == Up && u.failing.Load() == nil && !s.full(u) && !slices.Contains(tried, u)
+}
+
+// full reports whether u has as many requests as it may.
+func (s *Service) full(u *Upstream) bool {
+	return s.MaxConns > 0 && u.inFlight.Load() >= int64(s.MaxConns)
+}
+
+// busy reports whether an upstream that takes requests has as many as it may.
+func (s *Service) busy() bool {
+	return slices.ContainsFunc(s.members, func(u *Upstream) bool { return u.State() == Up && s.full(u) })
 }
 
 // search looks at all members, from a random one on: the least loaded that is
@@ -141,7 +155,7 @@ func (s *Service) search(tried []*Upstream) *Upstream {
 		} else {
 			someonePasses = true
 		}
-		if !slices.Contains(tried, u) && (*best < 0 || s.lessLoaded(i, *best)) {
+		if !s.full(u) && !slices.Contains(tried, u) && (*best < 0 || s.lessLoaded(i, *best)) {
 			*best = i
 		}
 	}

@@ -136,14 +136,14 @@ func TestPickLeastLoaded(t *testing.T) {
 	s, ms := service(t, "a:100 b:100")
 	for range 1000 {
 		u := s.Pick(nil)
-		u.Begin()
+		u.Begin(0)
 		if a, b := ms[0].InFlight(), ms[1].InFlight(); a-b > 1 || b-a > 1 {
 			t.Fatalf("in flight: %d and %d, want never more than one apart", a, b)
 		}
 	}
 	s, ms = service(t, "a:100 b:300")
 	for range 4000 {
-		s.Pick(nil).Begin()
+		s.Pick(nil).Begin(0)
 	}
 	if a := ms[0].InFlight(); a < 900 || a > 1100 {
 		t.Errorf("weights 1 to 3: %d of 4000 in flight on the first, want about 1000", a)
@@ -156,7 +156,7 @@ func TestPickSpread(t *testing.T) {
 	text := strings.Repeat("x:100 ", 100)
 	s, ms := service(t, text)
 	for range 100 * 100 {
-		s.Pick(nil).Begin()
+		s.Pick(nil).Begin(0)
 	}
 	for _, m := range ms {
 		if n := m.InFlight(); n > 106 {
@@ -171,7 +171,6 @@ func TestPickAllocs(t *testing.T) {
 		if n := testing.AllocsPerRun(1000, func() {
 			at := s.Attempts("GET")
 			u := at.First().To
-			u.Begin()
 			at.Next(Failure{Kind: Refused, BodyKept: true})
 			u.End(1000, false)
 		}); n != 0 {

@@ -19,6 +19,7 @@ type Record struct {
 	Status    int   // 0: the client went away before an answer
 	Bytes     int64 // of the answer's body
 	Duration  time.Duration
+	Queued    time.Duration // of that, waiting for an upstream that may have another request
 	FirstByte time.Duration // until the answer's head; 0: none came
 
 	Service  string

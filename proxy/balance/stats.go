@@ -13,6 +13,7 @@ type Stats struct {
 	errors   atomic.Uint64
 	retries  atomic.Uint64
 	inFlight atomic.Int64
+	queue    queue
 
 	// Latency counts whole requests, but not tunnels.
 	Latency Histogram

@@ -61,10 +61,24 @@ func (u *Upstream) Failing() string {
 	return ""
 }
 
-// Begin counts a request that is now sent to the upstream.
-func (u *Upstream) Begin() {
-	u.inFlight.Add(1)
+// Begin counts a request that is now sent to the upstream, unless most of them
+// are running; zero: there may be any number.
+func (u *Upstream) Begin(most int) bool {
+	if most == 0 {
+		u.inFlight.Add(1)
+	} else {
+		for {
+			n := u.inFlight.Load()
+			if n >= int64(most) {
+				return false
+			}
+			if u.inFlight.CompareAndSwap(n, n+1) {
+				break
+			}
+		}
+	}
 	u.requests.Add(1)
+	return true
 }
 
 // End counts the end of what Begin began. took is zero where the time says

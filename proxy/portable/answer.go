@@ -32,8 +32,11 @@ func (x *exchange) answer(kind balance.Kind) {
 	if !x.conn.how.Quiet {
 		p = append(p, "Proxy-Status: "+a.ProxyStatus()+"\r\n"...)
 	}
-	if kind == balance.MethodDenied {
+	switch kind {
+	case balance.MethodDenied:
 		p = append(p, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"...)
+	case balance.Busy, balance.ManyConns:
+		p = append(p, "Retry-After: 1\r\n"...)
 	}
 	x.made(p, a.Status, text)
 }

@@ -14,7 +14,6 @@ import (
 // passed on, the request is over, whatever happens then.
 func (x *exchange) attempt(move balance.Move) balance.Failure {
 	u := move.To
-	u.Begin()
 	x.upstream = u
 	x.record.Endpoint, x.record.Addr = u.ID, u.Addr
 	x.tried, x.silence, x.heard = x.now, x.service.Response, false
@@ -109,7 +108,7 @@ func (x *exchange) connect(move balance.Move) balance.Kind {
 func (x *exchange) buildRequest(u *balance.Upstream) balance.Kind {
 	b := &x.body
 	hop := &x.hop
-	*hop = http1.Hop{Client: x.conn.client, Scheme: "http", Host: u.Addr, Instead: x.service.Host, RequestID: x.id}
+	*hop = http1.Hop{Client: x.conn.peer, Scheme: "http", Host: u.Addr, Instead: x.service.Host, RequestID: x.id}
 	if x.service.OwnHost {
 		hop.Instead = u.Addr
 	}

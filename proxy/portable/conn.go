@@ -18,13 +18,14 @@ import (
 // the exchange, and reads the next.
 type conn struct {
 	*serving
-	sock   *socket
-	client string // address without port
-	rules  *http1.Rules
-	in     buffer // read, and not used yet
-	now    time.Time
-	asked  int       // requests so far
-	x      *exchange // from the first byte of a request on
+	standing
+	sock  *socket
+	peer  string // address without port
+	rules *http1.Rules
+	in    buffer // read, and not used yet
+	now   time.Time
+	asked int       // requests so far
+	x     *exchange // from the first byte of a request on
 
 	waiting atomic.Bool // for a request; drain may wake it
 	counted bool        // in running
@@ -35,19 +36,21 @@ type conn struct {
 }
 
 func newConn(s *serving, c net.Conn) *conn {
-	client, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	peer, _, err := net.SplitHostPort(c.RemoteAddr().String())
 	if err != nil {
-		client = "unknown" // not of the internet
+		peer = "unknown" // not of the internet
 	}
-	cc := &conn{serving: s, sock: newSocket(c), client: client, rules: s.rules[0]}
-	if len(s.how.Trusted) > 0 && s.how.trusts(peer(c)) {
-		cc.rules = s.rules[1]
+	cc := &conn{serving: s, sock: newSocket(c), peer: peer, rules: s.rules[0]}
+	if len(s.how.Trusted) > 0 && s.how.trusts(peerOf(c)) {
+		cc.rules = s.rules[1] // and it may have any number of connections
+	} else if s.how.PerClient > 0 {
+		cc.standing = s.how.Gate.judge(peerOf(c), s.how.PerClient)
 	}
 	return cc
 }
 
-// peer is the address of who connected; zero where it is not of the internet.
-func peer(c net.Conn) netip.Addr {
+// peerOf is the address of who connected; zero where it is not of the internet.
+func peerOf(c net.Conn) netip.Addr {
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
 		return a.AddrPort().Addr().Unmap()
 	}

@@ -114,12 +114,12 @@ func (x *exchange) begin() {
 		newID(&x.ownID)
 		x.id = x.ownID[:]
 	}
-	client := x.conn.client
+	client := x.conn.peer
 	if r := x.conn.rules; r != nil && r.Trusted {
 		client = x.toldClient()
 	}
 	x.record = balance.Record{
-		Time: x.now, Client: client, Peer: x.conn.client, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
+		Time: x.now, Client: client, Peer: x.conn.peer, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
 		Host: x.text(x.req.Authority), Referer: x.text(x.req.Referer), UserAgent: x.text(x.req.UserAgent), RequestID: view(x.id),
 	}
 }
@@ -129,6 +129,11 @@ func (x *exchange) begin() {
 func (x *exchange) run() bool {
 	x.begin()
 	x.body.begin(x)
+	if x.conn.many {
+		x.closing = true
+		x.answer(balance.ManyConns)
+		return x.end()
+	}
 	x.closing = x.req.Close || x.conn.isLast()
 	x.expects = x.req.Expect
 	switch kind := x.match(); {
@@ -204,6 +209,9 @@ func (x *exchange) renew() bool {
 // balance says so, and passes the answer on.
 func (x *exchange) forward() {
 	move := x.attempts.First()
+	if move.Kind == balance.Busy {
+		move = x.queue()
+	}
 	for {
 		if move.To == nil && move.Exhausted && x.renew() {
 			// The table was swapped meanwhile: who left may have a successor.
@@ -301,6 +309,7 @@ func (x *exchange) release(failed bool) {
 		took = x.now.Sub(x.tried)
 	}
 	u.End(took, failed)
+	x.service.Freed()
 	if u.Idle() {
 		x.conn.engine.Forget(u)
 	}

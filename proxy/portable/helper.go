@@ -134,10 +134,20 @@ func (x *exchange) readBody() error {
 	}
 	now := time.Now()
 	limit := now.Add(c.how.Body)
+	rate := int64(c.how.MinRate)
+	if rate > 0 {
+		if end := now.Add(b.patience(rate)); end.Before(limit) {
+			limit = end
+		}
+	}
 	for {
-		_, err := c.sock.read(&b.large, largeBlock, now, limit)
+		n, err := c.sock.read(&b.large, largeBlock, now, limit)
 		switch {
 		case err == nil:
+			if rate > 0 {
+				b.read += int64(n)
+				b.waited += time.Since(now)
+			}
 			return nil
 		case err == errWoken:
 			if h.stopping.Load() {
@@ -151,6 +161,16 @@ func (x *exchange) readBody() error {
 		}
 		return err
 	}
+}
+
+// patience is how long a client may still be waited for that has to send rate
+// bytes a second. What the endpoint is slow with is not its doing.
+func (b *upload) patience(rate int64) time.Duration {
+	paid := b.read / rate // seconds
+	if paid > int64(time.Hour/time.Second) {
+		return time.Hour
+	}
+	return minRateGrace + time.Duration(paid)*time.Second - b.waited
 }
 
 // giveUp breaks the upstream's connection, which must not see a whole request.

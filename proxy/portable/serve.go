@@ -23,16 +23,20 @@ type Listener struct {
 	HalfClose time.Duration // for an answer, when the client has ended its direction; 1s
 	Drain     time.Duration // for running requests, once Serve shall end; 30s, negative: none
 
-	Head     int // bytes of request line and fields; 32 KiB
-	Target   int // bytes of a request's target; 8 KiB
-	Fields   int // lines of a head; 128
-	Requests int // of one connection; no limit
+	Head      int // bytes of request line and fields; 32 KiB
+	Target    int // bytes of a request's target; 8 KiB
+	Fields    int // lines of a head; 128
+	Requests  int // of one connection; no limit
+	MinRate   int // bytes of a body that a client sends in a second it is waited for; none
+	PerClient int // connections of one client, an IPv4 address or a /64 of IPv6; no limit
 
 	Trusted []netip.Prefix // clients that are proxies: what they tell of theirs is kept
 	Rules   http1.Rules    // but for Trusted in them, which is of the client
 	Trace   bool           // TRACE passes
 	Quiet   bool           // answers that are made here have no Proxy-Status
 	Tells   bool           // answers of endpoints have one too
+
+	Gate *Gate // of the address, through all calls of Serve for it; nil: one of its own
 }
 
 // trusts reports whether addr is that of a proxy in front.
@@ -61,6 +65,9 @@ func (l Listener) defaults() Listener {
 	l.Head = cmp.Or(l.Head, 32<<10)
 	l.Target = cmp.Or(l.Target, 8<<10)
 	l.Fields = cmp.Or(l.Fields, http1.MaxRequestFields)
+	if l.Gate == nil {
+		l.Gate = NewGate()
+	}
 	return l
 }
 
@@ -72,6 +79,7 @@ const (
 	discardMost     = 64 << 10              // bytes of it
 	lingerSilence   = 2 * time.Second       // when the last answer was written
 	lingerMost      = 10 * time.Second      //
+	minRateGrace    = 5 * time.Second       // before a body's rate counts
 	settleTime      = 50 * time.Millisecond // for the upload, once the answer is complete
 	watchAfter      = 20 * time.Millisecond
 	maxInterim      = 16 // 1xx that a request may get
@@ -140,6 +148,11 @@ func (s *serving) accept(l net.Listener) error {
 		}
 		s.conns.enter()
 		cc := newConn(s, c)
+		if cc.closed {
+			cc.sock.Close()
+			s.left(cc)
+			continue
+		}
 		s.mu.Lock()
 		s.all[cc] = struct{}{}
 		s.mu.Unlock()
@@ -152,6 +165,8 @@ func (s *serving) left(c *conn) {
 	s.mu.Lock()
 	delete(s.all, c)
 	s.mu.Unlock()
+	s.how.Gate.forget(c.standing)
+	s.how.Gate.Leave()
 	s.conns.leave()
 }
 

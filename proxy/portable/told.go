@@ -13,7 +13,7 @@ import (
 // of that anybody may have made up (RFC 7239, section 8.1).
 func (x *exchange) toldClient() string {
 	var hops [http1.MaxHops]http1.Span
-	client := x.conn.client
+	client := x.conn.peer
 	for n := x.req.Hops(x.head, &hops); n > 0; n-- {
 		text, addr := node(x.text(hops[n-1]))
 		if !addr.IsValid() {

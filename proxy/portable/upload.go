@@ -3,6 +3,8 @@
 package portable
 
 import (
+	"time"
+
 	"muster/proxy/balance"
 	"muster/proxy/http1"
 )
@@ -19,9 +21,11 @@ type upload struct {
 	lost    bool   // more has come than out holds
 	over    bool   // the whole body has come
 	framing http1.Body
-	left    int64 // of a sized body
-	most    int64 // bytes of content that a chunked body may have; zero: no limit
-	came    int64 // bytes of its content so far
+	left    int64         // of a sized body
+	most    int64         // bytes of content that a chunked body may have; zero: no limit
+	came    int64         // bytes of its content so far
+	read    int64         // bytes that were read of it, where its rate counts
+	waited  time.Duration // for them
 	chunks  http1.Chunks
 	names   []byte // of the trailer fields that are passed on
 	large   buffer // what the body is read into when conn.in is used up
@@ -33,7 +37,7 @@ type upload struct {
 // begin makes ready for a request's body.
 func (b *upload) begin(x *exchange) {
 	b.kept, b.lost, b.kind = 0, false, balance.OK
-	b.most, b.came = 0, 0
+	b.most, b.came, b.read, b.waited = 0, 0, 0, 0
 	b.framing, b.left = x.req.Body, x.req.Length
 	b.over = b.framing == http1.None || b.framing == http1.Sized && b.left == 0
 	if b.framing == http1.Chunked {
