@@ -230,6 +230,48 @@ func TestApplyEqualsFull(t *testing.T) {
 	})
 }
 
+// Keys that can be no endpoint's are told, with what was wanted, until they are
+// gone; they make no service, and those of others are none of ours.
+func TestStrayKeys(t *testing.T) {
+	told := func(s *catalog.Snapshot) (all []string) {
+		for b := range s.Bad() {
+			all = append(all, b.Key+"="+b.Value+": "+b.Err.Error())
+		}
+		return all
+	}
+	s := catalog.New("/services").Apply(put(
+		"/services", "top", "/services/", "dir", "/services/leaf", "10.0.0.9:80", "/services/web/", "", "/services/web/too/deep", "10.0.0.9:80",
+		"/services//a", "10.0.0.9:80", "/services.meta/leaf", "{}", "/services/web/a", "10.0.0.1:80",
+		"/servicesx/web/a", "10.0.0.9:80", "/services.other/leaf", "10.0.0.9:80", "/services.metal/leaf", "x",
+	))
+	first := []string{
+		"/services=top: no endpoint can stand here: want /services/NAME/ID",
+		"/services.meta/leaf={}: a name without an ID: want /services.meta/NAME/ID",
+		"/services/=dir: a name without an ID: want /services/NAME/ID",
+		"/services//a=10.0.0.9:80: an empty name or ID: want /services/NAME/ID",
+		"/services/leaf=10.0.0.9:80: a name without an ID: want /services/NAME/ID",
+		"/services/web/=: an empty name or ID: want /services/NAME/ID",
+		`/services/web/too/deep=10.0.0.9:80: an ID with a slash, "too/deep": want /services/NAME/ID`,
+	}
+	want(t, "stray", told(s), first)
+	want(t, "services", len(slices.Collect(s.All())), 1)
+
+	next := s.Apply(put("/services/web/b", "10.0.0.2:80"))
+	want(t, "after a change of others", &next.Stray()[0] == &s.Stray()[0], true)
+	next = next.Apply(backends.Change{Put: []backends.KV{{Key: "/services/leaf", Value: "y"}}, Deleted: []string{"/services", "/services/", "/services//a", "/services/web/"}})
+	want(t, "changed and deleted", told(next), []string{first[1], "/services/leaf=y: a name without an ID: want /services/NAME/ID", first[6]})
+	want(t, "before", told(s), first)
+	c := put("/services/web/a", "10.0.0.1:80")
+	c.Full = true
+	want(t, "after a full change without them", told(next.Apply(c)), []string(nil))
+
+	c = backends.Change{}
+	for i := range 3000 {
+		c.Put = append(c.Put, backends.KV{Key: fmt.Sprintf("/services/%d", i)})
+	}
+	want(t, "of very many", len(catalog.New("/services").Apply(c).Stray()), 1000)
+}
+
 // Many keys at once, which are shared among the processors, make the same snapshot
 // as one after the other.
 func TestManyKeysAtOnce(t *testing.T) {

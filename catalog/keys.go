@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -57,6 +58,31 @@ func (s *Snapshot) key(service, id string) string { return s.prefix + "/" + serv
 
 func (s *Snapshot) metaKey(service, id string) string {
 	return s.prefix + ".meta/" + service + "/" + id
+}
+
+// under reports whether a key is under one of the prefixes.
+func (s *Snapshot) under(key string) bool {
+	rest, ok := strings.CutPrefix(key, s.prefix)
+	rest = strings.TrimPrefix(rest, ".meta")
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// strayError says what a stray key should look like.
+func (s *Snapshot) strayError(key string) error {
+	prefix := s.prefix
+	if strings.HasPrefix(key, prefix+".meta") {
+		prefix += ".meta"
+	}
+	rest := strings.TrimPrefix(key, prefix)
+	switch n := strings.Count(rest, "/"); {
+	case rest == "":
+		return fmt.Errorf("no endpoint can stand here: want %s/NAME/ID", prefix)
+	case n < 2:
+		return fmt.Errorf("a name without an ID: want %s/NAME/ID", prefix)
+	case n > 2:
+		return fmt.Errorf("an ID with a slash, %q: want %s/NAME/ID", strings.SplitN(rest, "/", 3)[2], prefix)
+	}
+	return fmt.Errorf("an empty name or ID: want %s/NAME/ID", prefix)
 }
 
 // split takes a key apart: prefix/NAME/ID or prefix.meta/NAME/ID. Keys that are

@@ -37,6 +37,7 @@ type Snapshot struct {
 
 	prefix   string
 	services []*Service // by name
+	stray    []Bad      // by key; see [Snapshot.Stray]
 }
 
 // A Service is a name and its endpoints. It never changes. One that was
@@ -53,8 +54,12 @@ type Service struct {
 	left    int64    // the revision at which the last entry left
 }
 
-// maxGone is how many services without a key are remembered.
-const maxGone = 1000
+// maxGone is how many services without a key are remembered, and maxStray how many
+// keys that are nobody's.
+const (
+	maxGone  = 1000
+	maxStray = 1000
+)
 
 // Gone reports whether nothing is announced under the name any more.
 func (s *Service) Gone() bool { return len(s.entries) == 0 }
@@ -127,7 +132,8 @@ func (s *Snapshot) find(name string) (int, bool) {
 	return slices.BinarySearchFunc(s.services, name, func(svc *Service, name string) int { return strings.Compare(svc.Name, name) })
 }
 
-// Bad yields every entry that can't be read, by service and key.
+// Bad yields every entry that can't be read, by service and key, then the stray
+// keys.
 func (s *Snapshot) Bad() iter.Seq[Bad] {
 	return func(yield func(Bad) bool) {
 		for _, svc := range s.services {
@@ -137,13 +143,23 @@ func (s *Snapshot) Bad() iter.Seq[Bad] {
 				}
 			}
 		}
+		for _, b := range s.stray {
+			if !yield(b) {
+				return
+			}
+		}
 	}
 }
+
+// Stray are the keys under the prefixes that can be no endpoint's, such as
+// /services/web or /services/web/a/b, by key; of many the first maxStray that came.
+func (s *Snapshot) Stray() []Bad { return s.stray }
 
 // Apply returns the snapshot after c.
 func (s *Snapshot) Apply(c backends.Change) *Snapshot {
 	next := &Snapshot{Revision: c.Revision, prefix: s.prefix, services: s.services}
-	byName := next.edits(c)
+	byName, stray := next.edits(c)
+	next.stray = s.strayAfter(stray, c.Full)
 	if c.Full {
 		// What is not in a Full Change is deleted.
 		for _, svc := range s.services {
@@ -191,14 +207,41 @@ func (s *Snapshot) changed(c *change, byName map[string]*edits, keys int) []*Ser
 	return slices.DeleteFunc(services, func(svc *Service) bool { return svc == nil })
 }
 
-// edits sorts a Change by service.
-func (s *Snapshot) edits(c backends.Change) map[string]*edits {
-	byName := make(map[string]*edits)
+// strayAfter are the stray keys after edits.
+func (s *Snapshot) strayAfter(edits []keyEdit, full bool) []Bad {
+	if len(edits) == 0 && (!full || len(s.stray) == 0) {
+		return s.stray
+	}
+	after := make(map[string]Bad)
+	if !full {
+		for _, b := range s.stray {
+			after[b.Key] = b
+		}
+	}
+	for _, ed := range edits {
+		_, known := after[ed.id]
+		switch {
+		case ed.kv.Key == "":
+			delete(after, ed.id)
+		case known || len(after) < maxStray:
+			key := strings.Clone(ed.id)
+			after[key] = Bad{Key: key, Value: strings.Clone(ed.kv.Value), Err: s.strayError(key)}
+		}
+	}
+	return slices.SortedFunc(maps.Values(after), func(a, b Bad) int { return strings.Compare(a.Key, b.Key) })
+}
+
+// edits sorts a Change by service; stray are the keys that are none's, whole.
+func (s *Snapshot) edits(c backends.Change) (byName map[string]*edits, stray []keyEdit) {
+	byName = make(map[string]*edits)
 	var last string // a store tells keys in order
 	var of *edits
 	add := func(key string, kv *backends.KV) {
 		name, id, meta, ok := s.split(key)
 		if !ok {
+			if s.under(key) {
+				stray = append(stray, keyEdit{key, kv})
+			}
 			return
 		}
 		if of == nil || name != last {
@@ -226,7 +269,7 @@ func (s *Snapshot) edits(c backends.Change) map[string]*edits {
 	for _, key := range c.Deleted {
 		add(key, gone)
 	}
-	return byName
+	return byName, stray
 }
 
 // merge returns services with those in changed in place of their namesakes.

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -281,5 +282,40 @@ func TestNotReadyBeforeFirstSnapshot(t *testing.T) {
 	}
 	if plan, _ := config.Plan(nil, config.Flags{}, catalog.New("")); !plan.Ready {
 		t.Error("Plan with an empty snapshot is not ready, want ready")
+	}
+}
+
+// Endpoints whose protocol the proxy does not speak are in no plan, and told with
+// their service, once for all of them.
+func TestProtocolsThatAreNotSpoken(t *testing.T) {
+	c := backends.Change{}
+	for key, value := range map[string]string{
+		"web/a": "h:1", "web/b": "https://h:2", "web/c": "http://h:3", "web/d": "grpc://h:4", "web/e": "tcp://h:5", "db/x": "tls://h:6",
+	} {
+		c.Put = append(c.Put, backends.KV{Key: "/services/" + key, Value: value})
+	}
+	c.Put = append(c.Put, backends.KV{Key: "/services/web/f", Value: "h:7"}, backends.KV{Key: "/services.meta/web/f", Value: `{"proto":"gopher"}`})
+	plan, problems := config.Plan(nil, config.Flags{Default: "web"}, catalog.New(catalog.DefaultPrefix).Apply(c))
+	var ids []string
+	for _, s := range plan.Services {
+		for _, e := range s.Endpoints {
+			ids = append(ids, s.Name+" "+e.ID)
+		}
+	}
+	if want := []string{"web a", "web b", "web c"}; !slices.Equal(ids, want) {
+		t.Errorf("endpoints in the plan: %q, want %q", ids, want)
+	}
+	var texts []string
+	for _, p := range problems {
+		if strings.Contains(p.Text, "protocol") {
+			texts = append(texts, p.Service+": "+p.Text)
+		}
+	}
+	want := []string{
+		`db: x gets no request: it announces protocol "tls", and this balancer speaks http and https`,
+		`web: d and 2 more get no request: they announce protocols such as "grpc", and this balancer speaks http and https`,
+	}
+	if !slices.Equal(texts, want) {
+		t.Errorf("problems: %q, want %q", texts, want)
 	}
 }

@@ -166,7 +166,34 @@ func (p *planner) service(name string, endpoints []*catalog.Endpoint) *proxy.Ser
 	if len(fixed) > 0 {
 		s.Endpoints = withFixed(endpoints, fixed)
 	}
+	if i := slices.IndexFunc(s.Endpoints, unspoken); i >= 0 {
+		s.Endpoints = p.leaveOut(name, s.Endpoints[i].Proto, s.Endpoints)
+	}
 	return &s
+}
+
+// unspoken reports whether e announces a protocol that the proxy does not speak.
+func unspoken(e *catalog.Endpoint) bool { return !proxy.Speaks(e.Proto) }
+
+// leaveOut returns those of endpoints that the proxy can speak with, and tells of
+// the others, such as one of proto.
+func (p *planner) leaveOut(service, proto string, endpoints []*catalog.Endpoint) []*catalog.Endpoint {
+	var spoken []*catalog.Endpoint
+	var out []string
+	for _, e := range endpoints {
+		if unspoken(e) {
+			out = append(out, e.ID)
+		} else {
+			spoken = append(spoken, e)
+		}
+	}
+	const ours = "and this balancer speaks http and https"
+	if len(out) == 1 {
+		p.problem(service, "%s gets no request: it announces protocol %q, %s", out[0], proto, ours)
+	} else {
+		p.problem(service, "%s and %d more get no request: they announce protocols such as %q, %s", out[0], len(out)-1, proto, ours)
+	}
+	return spoken
 }
 
 // withFixed adds the file's endpoints to the announced ones; an address that is

@@ -43,8 +43,12 @@ func (p *Planner) next(file *File, flags Flags, snapshot *catalog.Snapshot) *pro
 		return nil
 	}
 	for _, svc := range changed {
-		if svc.Name == p.plan.Sole || svc.Name == flags.Sole || !sameExposure(p.snapshot.Service(svc.Name), svc) {
+		before := p.snapshot.Service(svc.Name)
+		if svc.Name == p.plan.Sole || svc.Name == flags.Sole || !sameExposure(before, svc) {
 			return nil
+		}
+		if slices.ContainsFunc(before.Endpoints, unspoken) || slices.ContainsFunc(svc.Endpoints, unspoken) {
+			return nil // they are a problem
 		}
 	}
 	if file == nil {

@@ -31,11 +31,13 @@ func TestPlannerSaysWhatPlanSays(t *testing.T) {
 			for range 1 + r.IntN(3) {
 				key := fmt.Sprintf("/svc-%d/%d", r.IntN(4), r.IntN(3))
 				plain := backends.KV{Key: "/services" + key, Value: fmt.Sprintf("h%d:1", r.IntN(2)), Created: c.Revision}
-				switch r.IntN(8) {
+				switch r.IntN(9) {
 				case 0, 1:
 					c.Deleted = append(c.Deleted, plain.Key, "/services.meta"+key)
 				case 2:
 					plain.Value = "nonsense"
+				case 5:
+					plain.Value = "grpc://h:1" // is left out, and told
 				case 3:
 					c.Put = append(c.Put, backends.KV{Key: "/services.meta" + key, Value: fmt.Sprintf(`{"routes":["%s.test/"]}`, key[1:2]), Created: c.Revision})
 				case 4:

@@ -280,7 +280,11 @@ func (w *Watcher) trouble(err error) {
 	defer w.mu.Unlock()
 	if w.err == nil {
 		w.errSince = time.Now()
-		w.cfg.Log.Warn("store is away: serving what is known", "ready", w.ready, "revision", w.revision, "err", err)
+		text := "store is away: serving what is known"
+		if !w.ready {
+			text = "store is away: nothing is known yet"
+		}
+		w.cfg.Log.Warn(text, "ready", w.ready, "revision", w.revision, "err", err)
 	}
 	w.err = err
 	w.errors++
@@ -293,25 +297,33 @@ func (w *Watcher) logBad(old, next *catalog.Snapshot) {
 		changed = slices.Collect(next.All())
 	}
 	for _, svc := range changed {
-		before := old.Service(svc.Name)
-		if before == svc {
-			continue
+		switch before := old.Service(svc.Name); before {
+		case svc:
+		case nil:
+			w.logBadOf(nil, svc.Bad)
+		default:
+			w.logBadOf(before.Bad, svc.Bad)
 		}
-		was := make(map[string]string)
-		if before != nil {
-			for _, b := range before.Bad {
-				was[b.Key] = b.Value
-			}
+	}
+	w.logBadOf(old.Stray(), next.Stray())
+}
+
+func (w *Watcher) logBadOf(old, next []catalog.Bad) {
+	if len(old)+len(next) == 0 || len(old) == len(next) && &old[0] == &next[0] {
+		return
+	}
+	was := make(map[string]string)
+	for _, b := range old {
+		was[b.Key] = b.Value
+	}
+	for _, b := range next {
+		if value, ok := was[b.Key]; !ok || value != b.Value {
+			w.cfg.Log.Warn("entry can't be read", "key", b.Key, "value", short(b.Value), "kept", b.Kept, "err", b.Err)
 		}
-		for _, b := range svc.Bad {
-			if value, ok := was[b.Key]; !ok || value != b.Value {
-				w.cfg.Log.Warn("entry can't be read", "key", b.Key, "value", short(b.Value), "kept", b.Kept, "err", b.Err)
-			}
-			delete(was, b.Key)
-		}
-		for key := range was {
-			w.cfg.Log.Info("entry is good again, or gone", "key", key)
-		}
+		delete(was, b.Key)
+	}
+	for key := range was {
+		w.cfg.Log.Info("entry is good again, or gone", "key", key)
 	}
 }
 

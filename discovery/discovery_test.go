@@ -3,6 +3,7 @@ package discovery_test
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestFollow(t *testing.T) {
 	server := etcdtest.Start(t)
 	put(t, server, "/services/web/a", "h:1")
 	put(t, server, "/services/api/x", "h:9")
-	w, _ := start(t, server.Addr())
+	w, log := start(t, server.Addr())
 
 	s := next(t, w, nil, has("web", 1))
 	put(t, server, "/services/web/b", "h:2")
@@ -85,10 +86,25 @@ func TestFollow(t *testing.T) {
 	if b := w.Status().Bad[0]; b.Key != "/services/web/b" || !b.Kept || !has("web", 2)(s3) {
 		t.Errorf("bad entry: %+v, want /services/web/b, kept", b)
 	}
-	if _, err := server.Client().Delete(t.Context(), "/services/web/b"); err != nil {
-		t.Fatal(err)
+	put(t, server, "/services/web/b/deeper", "h:2")
+	proctest.Eventually(t, "a second bad key", func() bool { return len(w.Status().Bad) == 2 })
+	if b := w.Status().Bad[1]; b.Key != "/services/web/b/deeper" || b.Kept || !strings.Contains(b.Err, "want /services/NAME/ID") {
+		t.Errorf("bad key: %+v, want /services/web/b/deeper, and what was wanted", b)
+	}
+	for _, key := range []string{"/services/web/b", "/services/web/b/deeper"} {
+		if _, err := server.Client().Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
 	}
 	next(t, w, s3, has("web", 1))
+	proctest.Eventually(t, "no bad key", func() bool { return len(w.Status().Bad) == 0 })
+	for _, key := range []string{"/services/web/b", "/services/web/b/deeper"} {
+		for _, text := range []string{"entry can't be read", "entry is good again, or gone"} {
+			if n := log.Count(`msg="`+text+`" key=`+key+" ") + log.Count(`msg="`+text+`" key=`+key+"\n"); n != 1 {
+				t.Errorf("%q of %s was logged %d times, want once", text, key, n)
+			}
+		}
+	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(w)
 	if families, err := registry.Gather(); err != nil || len(families) != 13 {
@@ -145,6 +161,9 @@ func TestStoreComesLater(t *testing.T) {
 	server.Kill()
 	w, log := start(t, server.Addr())
 	proctest.Eventually(t, "an error", func() bool { return w.Status().Err != "" })
+	if n := log.Count("nothing is known yet"); n != 1 {
+		t.Errorf("logged %d times that nothing is known, want once", n)
+	}
 	if st := w.Status(); st.Ready || !st.Stale {
 		t.Errorf("before the store ever answered: %+v, want stale and not ready", st)
 	}

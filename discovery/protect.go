@@ -35,7 +35,7 @@ type guard struct {
 	// Since there were no holds:
 	returned, gone int  // that have ended
 	found          bool // one was asked, and answered
-	told           bool // and that was logged: until then somebody may have meant it
+	told           int  // and that was logged, of so many: until then somebody may have meant it
 }
 
 // A hold is an endpoint whose expiry is not believed, or not yet.

@@ -73,14 +73,18 @@ func (w *Watcher) showHolds(now time.Time) {
 	switch {
 	case p.Held > 0 && p.Since.IsZero():
 		p.Since = now
-	case p.Held > 0 && g.found && !g.told:
-		g.told = true
-		w.cfg.Log.Warn("many endpoints expired at once: they stay while they answer their check", "held", p.Held, "services", p.Services)
+	case p.Held > 0 && g.found && (g.told == 0 || g.told == 1 && p.Held > 1):
+		g.told = p.Held
+		text := "many endpoints expired at once: they stay while they answer their check"
+		if p.Held == 1 {
+			text = "an endpoint expired, the last one or one of many: it stays while it answers its check"
+		}
+		w.cfg.Log.Warn(text, "held", p.Held, "services", p.Services)
 	case p.Held == 0 && !p.Since.IsZero():
-		if g.told {
+		if g.told > 0 {
 			w.cfg.Log.Info("no expired endpoint is held any more", "after", now.Sub(p.Since).Round(time.Millisecond), "announced", g.returned, "gone", g.gone)
 		}
-		p.Since, g.returned, g.gone, g.found, g.told = time.Time{}, 0, 0, false, false
+		p.Since, g.returned, g.gone, g.found, g.told = time.Time{}, 0, 0, false, 0
 	}
 	w.verify.set(holds)
 }

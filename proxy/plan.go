@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muster/catalog"
+	"muster/proxy/portable"
 )
 
 // A Plan is what the proxy shall do: listeners, routes and services, with every
@@ -103,6 +104,10 @@ type Route struct {
 	Source  string   // "announced", "flag -default", "only service", "domain example.com"
 	Shadows []string // services that ask for the same and came later
 }
+
+// Speaks reports whether a proxy sends requests to endpoints that announce proto:
+// nothing, which means http, http or https. Others in a plan fail each request.
+func Speaks(proto string) bool { return portable.Speaks(proto) }
 
 // A Service is a name, its endpoints and how to balance them.
 type Service struct {

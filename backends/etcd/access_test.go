@@ -92,6 +92,18 @@ func TestUserAndPassword(t *testing.T) {
 	follow(t, fromFile, nil, "/services").has("/services/web/1=v", "/services/web/2=v", "/services/web/3=v")
 }
 
+// An etcd that does not answer the login is said to be just that.
+func TestSlowLogin(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t, etcdtest.Auth("muster", "secret"))
+	s.Stop()
+	w := follow(t, open(t, "etcd://muster:secret@"+s.Addr(), nil), nil, "/services")
+	w.broken()
+	w.said("etcd " + s.Addr() + `: no answer in time to the login of "muster"`)
+	s.Cont()
+	w.has()
+}
+
 // A login runs out; the stream goes on without it, and the next takes a new one.
 func TestLoginRunsOut(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -81,12 +82,17 @@ func (m *member) conn(ctx context.Context) (*grpc.ClientConn, error) {
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)),
 		},
 	})
-	if !unhook() && err == nil {
-		c.Close()
-		err = ctx.Err()
+	if !unhook() {
+		if err == nil {
+			c.Close()
+		}
+		err = ctx.Err() // and not that its context ended, which is our doing
 	}
 	if err != nil {
 		end()
+		if m.user != "" && isLate(err) {
+			err = &loginError{m.user, err}
+		}
 		return nil, err
 	}
 	m.client = c
@@ -120,9 +126,27 @@ type memberError struct {
 func (e *memberError) Error() string { return "etcd " + e.addr + ": " + reason(e.err) }
 func (e *memberError) Unwrap() error { return e.err }
 
+// A loginError is a login that was not answered in time.
+type loginError struct {
+	user string
+	err  error
+}
+
+func (e *loginError) Error() string {
+	return fmt.Sprintf("no answer in time to the login of %q", e.user)
+}
+func (e *loginError) Unwrap() error { return e.err }
+
+func isLate(err error) bool {
+	return status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded)
+}
+
 // reason is what a gRPC error says, without its wrapping.
 func reason(err error) string {
-	if status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded) {
+	if login, ok := errors.AsType[*loginError](err); ok {
+		return login.Error()
+	}
+	if isLate(err) {
 		return "no answer in time"
 	}
 	text := err.Error()

@@ -141,6 +141,40 @@ func TestMalformedValue(t *testing.T) {
 	b.stop(t)
 }
 
+// What can get no request is told with what was expected: a key of another depth,
+// and an endpoint whose protocol is not spoken here.
+func TestEndpointsThatGetNoRequest(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	other := startEchoProcess(t, "B")
+	put(t, etcd, "/services/web/1", startEchoProcess(t, "A"), "/services/web/2", "grpc://"+other, "/services/web", other, "/services/web/3/http", other)
+	b := startBalancer(t, "-store", "etcd://"+etcd.Addr())
+	b.wants(t, "h", "/", 200, "A ")
+	for range 50 { // each would have been a 502 for every second request
+		if status, body := b.get(t, "h", "/"); status != 200 || !strings.HasPrefix(body, "A ") {
+			t.Fatalf("%d %q, want an answer by A", status, body)
+		}
+	}
+	stray := `key=/services/web value=` + other + ` kept=false err="a name without an ID: want /services/NAME/ID"`
+	deep := `key=/services/web/3/http value=` + other + ` kept=false err="an ID with a slash, \"3/http\": want /services/NAME/ID"`
+	const protocol = `2 gets no request: it announces protocol \"grpc\", and this balancer speaks http and https`
+	for _, text := range []string{stray, deep, protocol} {
+		b.WaitFor(text)
+		if n := strings.Count(b.Output(), text); n != 1 {
+			t.Errorf("%q was logged %d times, want once", text, n)
+		}
+	}
+	_, page := balancer{b.Proc, b.admin, ""}.get(t, b.admin, "/api/v1/status")
+	for _, text := range []string{"an ID with a slash", "a name without an ID", protocol} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the status does not say %q: %s", text, page)
+		}
+	}
+	put(t, etcd, "/services/web/2", other)
+	b.wants(t, "h", "/", 200, "B ")
+	b.WaitFor("no longer so: " + protocol)
+	b.stop(t)
+}
+
 // Of two equal claims the older wins, and the younger is told.
 func TestClaimedRoute(t *testing.T) {
 	etcd := etcdtest.Start(t)

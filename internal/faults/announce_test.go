@@ -45,7 +45,7 @@ func TestKilledSidekickExpiresWhileItsAppIsServed(t *testing.T) {
 	}
 	l.waitFor(t, 50, "A")
 	l.faultless(t)
-	b.WaitFor("many endpoints expired at once")
+	b.WaitFor("an endpoint expired, the last one")
 	if got := b.metric("muster_protect_active"); got != "1" {
 		t.Errorf("muster_protect_active is %q, want 1", got)
 	}

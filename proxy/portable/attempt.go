@@ -18,7 +18,7 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 	x.record.Endpoint, x.record.Addr = u.ID, u.Addr
 	x.tried, x.silence, x.heard = x.now, x.service.Response, false
 	x.helper.reset()
-	if u.Proto != "" && u.Proto != "http" && u.Proto != "https" {
+	if !Speaks(u.Proto) {
 		return x.failed(balance.NotProxied, false)
 	}
 	if kind := x.buildRequest(u); kind != balance.OK {
@@ -54,6 +54,10 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 	}
 	return x.failed(kind, true)
 }
+
+// Speaks reports whether requests can be sent to an endpoint that announces
+// proto, which is HTTP/1.1 where it is empty.
+func Speaks(proto string) bool { return proto == "" || proto == "http" || proto == "https" }
 
 // send writes the request, as far as it is there. If that is all, it waits for
 // the answer.
