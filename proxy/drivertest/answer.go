@@ -24,8 +24,13 @@ func (w *wire) expectAnswer(close bool, args []string) error {
 	if err != nil {
 		return err
 	}
-	if code := strconv.Itoa(got.status()); !slices.Contains(strings.Split(args[0], "|"), code) {
+	code := strconv.Itoa(got.status())
+	right := slices.Contains(strings.Split(args[0], "|"), code) || w.rig.peer && code[0] == '4' && args[0][0] == '4'
+	if !right {
 		return fmt.Errorf("got %q %v, want %s", got.start, got.fields, args[0])
+	}
+	if w.rig.peer {
+		return w.peerAnswer(got, close, slices.Contains(args, "head"))
 	}
 	field := func(name string) string { return strings.Join(got.fields[name], ", ") }
 	m := proxyStatus.FindStringSubmatch(field("proxy-status"))

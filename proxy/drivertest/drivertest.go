@@ -35,16 +35,9 @@ const enough = 5
 // reason, do not hold yet: they are skipped when they fail, and when one of them
 // holds, that is an error, until it is struck off.
 func Run(t *testing.T, start Start, notYet map[string]string) {
-	files, err := fs.Sub(testdata, "testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := load(files)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cases := loadAll(t)
 	for name := range notYet {
-		if cases[name] == "" {
+		if cases[name] == nil {
 			t.Errorf("%s does not hold yet, says the list, but there is no such case", name)
 		}
 	}
@@ -52,11 +45,7 @@ func Run(t *testing.T, start Start, notYet map[string]string) {
 		reason, listed := notYet[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			scripts, err := parse(name, cases[name])
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = runAll(t, start, scripts, listed)
+			err := runAll(t, start, cases[name], listed)
 			switch {
 			case !listed && err != nil:
 				t.Error(err)
@@ -67,6 +56,26 @@ func Run(t *testing.T, start Start, notYet map[string]string) {
 			}
 		})
 	}
+}
+
+// loadAll reads all cases: by name the variants of each.
+func loadAll(t testing.TB) map[string][]script {
+	t.Helper()
+	files, err := fs.Sub(testdata, "testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts, err := load(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := make(map[string][]script)
+	for name, text := range texts {
+		if cases[name], err = parse(name, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cases
 }
 
 // runAll runs all variants of a case in all modes, and a listed one only until it
@@ -86,7 +95,7 @@ func runAll(t testing.TB, start Start, scripts []script, listed bool) error {
 			if mode == "twice" && !s.doubles() {
 				continue
 			}
-			if err := play(t, start, s, mode, patience); err != nil {
+			if err := play(t, start, s, mode, patience, false); err != nil {
 				errs = append(errs, fmt.Errorf("%s%s: %w", mode, s.variant, err))
 				break // the other modes will say the same
 			}

@@ -121,7 +121,7 @@ func TestPipe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = play(t, startPipe, &scripts[0], "plain", time.Second)
+			err = play(t, startPipe, &scripts[0], "plain", time.Second, false)
 			if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
 				t.Errorf("got %v, want %q", err, want)
 			}

@@ -13,6 +13,7 @@ import (
 type rig struct {
 	mode     string
 	patience time.Duration
+	peer     bool   // the proxy is not ours, see Compare
 	addr     string // of the proxy
 
 	l  net.Listener
