@@ -28,3 +28,19 @@ func UnderAny(match func(prefix, key string) bool, prefixes []string, key string
 	}
 	return false
 }
+
+// Outermost returns the prefixes that lie below no other one, each once, by
+// [Under].
+func Outermost(prefixes []string) (outer []string) {
+	for i, p := range prefixes {
+		inner := false
+		for j, other := range prefixes {
+			same := Under(other, p) && Under(p, other)
+			inner = inner || j != i && Under(other, p) && (!same || j < i)
+		}
+		if !inner {
+			outer = append(outer, p)
+		}
+	}
+	return outer
+}

@@ -1,6 +1,7 @@
 package backends_test
 
 import (
+	"slices"
 	"testing"
 
 	"muster/backends"
@@ -48,6 +49,19 @@ func TestUnderAny(t *testing.T) {
 	} {
 		if got := backends.UnderAny(test.match, test.prefixes, test.key); got != test.want {
 			t.Errorf("%s: UnderAny(%q, %q): got %v, want %v", test.name, test.prefixes, test.key, got, test.want)
+		}
+	}
+}
+
+func TestOutermost(t *testing.T) {
+	for _, c := range []struct{ prefixes, want []string }{
+		{nil, nil},
+		{[]string{"/a", "/b"}, []string{"/a", "/b"}},
+		{[]string{"/a/b", "/a", "/ab", "/a/", "/a"}, []string{"/a", "/ab"}},
+		{[]string{"/a", "/", ""}, []string{"/"}},
+	} {
+		if got := backends.Outermost(c.prefixes); !slices.Equal(got, c.want) {
+			t.Errorf("Outermost(%q): got %q, want %q", c.prefixes, got, c.want)
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package dynamodb_test
 
 import (
-	"context"
-	"iter"
 	"testing"
 
 	"muster/backends"
@@ -10,13 +8,6 @@ import (
 	"muster/backends/dynamodb"
 	"muster/internal/awstest"
 )
-
-// A togetherStore watches together, which is held to the same contract.
-type togetherStore struct{ *dynamodb.Store }
-
-func (s togetherStore) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
-	return s.WatchTogether(ctx, prefixes)
-}
 
 func TestContract(t *testing.T) {
 	for name, together := range map[string]bool{"alone": false, "together": true} {
@@ -32,7 +23,7 @@ func TestContract(t *testing.T) {
 						t.Fatal(err)
 					}
 					if together {
-						return togetherStore{store}
+						return awstest.Together{Together: store}
 					}
 					return store
 				},

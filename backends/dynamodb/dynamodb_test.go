@@ -2,7 +2,6 @@ package dynamodb_test
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -10,6 +9,7 @@ import (
 
 	"muster/backends/backendtest"
 	"muster/backends/dynamodb"
+	"muster/internal/awstest"
 	"muster/internal/proctest"
 )
 
@@ -124,34 +124,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A thousand changes cost nothing that stays.
 func TestNothingGrows(t *testing.T) {
 	d, s := behind(t)
-	r := backendtest.NewReader(t, open(t, "", nil), "/k")
-	change := func(from, to int) {
-		for i := from; i < to; i++ {
-			d.Put("/k/"+fmt.Sprint(i%10), fmt.Sprint(i))
-		}
-		last := fmt.Sprint(to - 1)
-		r.Until(last, func() bool { return r.Keys["/k/"+fmt.Sprint((to-1)%10)] == last })
-	}
-	change(0, 100)
-	goroutines, memory := runtime.NumGoroutine(), heap()
-	change(100, 1100)
-	if n := runtime.NumGoroutine(); n > goroutines+5 {
-		t.Errorf("%d goroutines became %d", goroutines, n)
-	}
-	if m := heap(); m > memory+2<<20 {
-		t.Errorf("%d bytes became %d", memory, m)
-	}
-	if open, ever := s.Conns(); open > 1 || ever > 1 {
-		t.Errorf("%d connections are open of %d, want 1 of 1", open, ever)
-	}
-}
-
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	awstest.NothingGrows(t, s, open(t, "", nil), "/k", d.Put)
 }

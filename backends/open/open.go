@@ -18,6 +18,7 @@ import (
 	"muster/backends/etcd"
 	"muster/backends/file"
 	"muster/backends/redis"
+	"muster/backends/ssm"
 	"muster/backends/zookeeper"
 	"muster/internal/awsstore"
 	"muster/internal/near"
@@ -36,11 +37,11 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "consul", "consuls", "redis", "rediss", "zk", "dynamodb", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "consul", "consuls", "redis", "rediss", "zk", "dynamodb", "ssm", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
 // consul://HOST:PORT,…, consuls://… (TLS),
-// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, ssm:, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -58,6 +59,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return zookeeper.Open(rawurl, log)
 	case ok && scheme == "dynamodb":
 		return dynamodb.Open(rawurl, log)
+	case ok && scheme == "ssm":
+		return ssm.Open(rawurl, log)
 	case ok && scheme == "docker":
 		return docker.Open(rawurl, os.Getenv, log)
 	case ok && scheme == "file":
@@ -71,7 +74,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -129,6 +132,8 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return zookeeper.New(zookeeper.Config{Nodes: c.Nodes, Log: c.Log})
 	case "dynamodb":
 		return dynamodb.New(dynamodb.Config{Config: c.aws(), Table: c.Table})
+	case "ssm":
+		return ssm.New(c.aws()), nil
 	case "docker":
 		if len(c.Nodes) > 1 {
 			return nil, fmt.Errorf("docker has one engine: got the nodes %s", strings.Join(c.Nodes, ", "))
@@ -138,8 +143,8 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "vault", "ssm", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, consul, redis, zookeeper, dynamodb, docker, file or env", c.Backend)
+	case "vault", "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, consul, redis, zookeeper, dynamodb, ssm, docker, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

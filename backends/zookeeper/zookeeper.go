@@ -194,19 +194,7 @@ func (s *Store) roots(prefixes []string) []string {
 			roots = append(roots, root)
 		}
 	}
-	var outer []string
-	for i, root := range roots {
-		inner := false
-		for j, other := range roots {
-			if i != j && (root != other && backends.Under(other, root) || root == other && j < i) {
-				inner = true
-			}
-		}
-		if !inner {
-			outer = append(outer, root)
-		}
-	}
-	return outer
+	return backends.Outermost(roots)
 }
 
 // isPath reports whether ZooKeeper takes path as the name of a node.

@@ -68,6 +68,19 @@ func TestDynamoDB(t *testing.T) {
 	})
 }
 
+func TestSSM(t *testing.T) { ours(t, "ssm", awstest.NewSSM()) }
+
+// ours is the example of a service of AWS that awstest stands in for.
+func ours(t *testing.T, folder string, k awstest.Keeper) {
+	proctest.Need(t, "aws")
+	s := awstest.Start(t, k)
+	example(t, folder, store{
+		env:     awstest.Environ(s, awstest.Default),
+		put:     func(*testing.T) { k.Put("/services/web/3", "10.0.0.3:80") },
+		restart: func() { s.Stop(); s.Start() },
+	})
+}
+
 func TestFile(t *testing.T) {
 	example(t, "file", store{
 		put: func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -160,10 +161,26 @@ func (a *Access[C]) load(ctx context.Context) (aws.Config, error) {
 			transport = found.GetTransport()
 		}
 		transport.DisableKeepAlives = false
-		a.http = &http.Client{Transport: transport, Timeout: answerWithin}
+		a.http = &http.Client{Transport: keeping{transport}, Timeout: answerWithin}
 	}
 	cfg.HTTPClient = a.http
 	return cfg, nil
+}
+
+// keeping is a transport that keeps its connections. The SDK closes a request's
+// body when the answer is there, and its WriteTo calls that an error then; where
+// the answer came quickly, net/http still looks for the body's end, and gives the
+// connection up.
+type keeping struct{ *http.Transport }
+
+// RoundTrip hides WriteTo.
+func (t keeping) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		plain := *r
+		plain.Body = struct{ io.ReadCloser }{r.Body}
+		r = &plain
+	}
+	return t.Transport.RoundTrip(r)
 }
 
 // sdkLog says at level debug what the SDK wants to be heard of.

@@ -3,25 +3,30 @@
 // memory. A Server checks the signature of every request as AWS does, and can
 // throttle, deny, and let credentials expire.
 //
-//	s := awstest.Start(t, awstest.SSM(nil))       // serving when it returns, ended with the test
+//	s := awstest.Start(t, awstest.NewSSM())      // serving when it returns, ended with the test
 //	s.Throttle(3)                             // the next three requests
 //	s.Expire("AKIDEXAMPLE"); s.Renew(…)       // of the credentials
 //	s.Stop(); s.Start()                       // the same address and keys again
 package awstest
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"muster/backends"
+	"muster/backends/backendtest"
 	"muster/internal/proctest"
 )
 
@@ -255,4 +260,72 @@ func (s *Server) refuse(op string, body []byte, r *http.Request) *Error {
 		return &Error{Code: "InternalServerError", Message: "The request processing has failed", Status: http.StatusInternalServerError}
 	}
 	return nil
+}
+
+// A Keeper is a service whose keys can be changed from outside.
+type Keeper interface {
+	Service
+	Put(key, value string)
+	Delete(key string)
+}
+
+// Contract is how [backendtest] reaches k behind s; open opens a store there.
+func Contract(s *Server, k Keeper, open func() (backends.Store, error)) backendtest.Harness {
+	return backendtest.Harness{
+		Open: func(t testing.TB) backends.Store {
+			store, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return store
+		},
+		Put:    func(_ testing.TB, key, value string) { k.Put(key, value) },
+		Delete: func(_ testing.TB, key string) { k.Delete(key) },
+		Stop:   func(testing.TB) { s.Stop() },
+		Start:  func(testing.TB) { s.Start() },
+	}
+}
+
+// A Together watches together, which is held to the same contract.
+type Together struct{ backends.Together }
+
+// Watch is WatchTogether.
+func (s Together) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
+	return s.WatchTogether(ctx, prefixes)
+}
+
+// NothingGrows puts a thousand changes through a watch of prefix, and checks that
+// connections, goroutines and memory stay as they were.
+func NothingGrows(t *testing.T, s *Server, store backends.Store, prefix string, put func(key, value string)) {
+	r := backendtest.NewReader(t, store, prefix)
+	change := func(from, to int) {
+		for i := from; i < to; i++ {
+			put(prefix+"/"+fmt.Sprint(i%10), fmt.Sprint(i))
+		}
+		last := fmt.Sprint(to - 1)
+		r.Until(last, func() bool { return r.Keys[prefix+"/"+fmt.Sprint((to-1)%10)] == last })
+	}
+	for i := range 10 {
+		change(10*i, 10*(i+1))
+	}
+	goroutines, memory := runtime.NumGoroutine(), heap()
+	for i := range 100 {
+		change(100+10*i, 100+10*(i+1))
+	}
+	if n := runtime.NumGoroutine(); n > goroutines+5 {
+		t.Errorf("%d goroutines became %d", goroutines, n)
+	}
+	if m := heap(); m > memory+2<<20 {
+		t.Errorf("%d bytes became %d", memory, m)
+	}
+	if open, ever := s.Conns(); open > 1 || ever > 1 {
+		t.Errorf("%d connections are open of %d, want 1 of 1", open, ever)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -21,14 +21,8 @@ import (
 type awsCommand struct {
 	t      *testing.T
 	server *awstest.Server
-	keys   keeper
+	keys   awstest.Keeper
 	age    int // of the credentials
-}
-
-// A keeper is where the keys of a service are.
-type keeper interface {
-	Put(key, value string)
-	Delete(key string)
 }
 
 func (c *awsCommand) run(ts *testscript.TestScript, _ bool, args []string) {
@@ -81,6 +75,8 @@ func (c *awsCommand) run(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+func (c *awsCommand) serve(k awstest.Keeper) { c.keys, c.server = k, awstest.Start(c.t, k) }
+
 // credentials are those of the age, as a role has them: they come and go.
 func (c *awsCommand) credentials() awstest.Credentials {
 	if c.age == 0 {
@@ -94,7 +90,9 @@ func (c *awsCommand) start(ts *testscript.TestScript, service string) {
 	switch service {
 	case "dynamodb":
 		d := awstest.StartDynalite(c.t, awstest.Table)
-		c.keys, c.server = d, awstest.Start(c.t, d)
+		c.serve(d)
+	case "ssm":
+		c.serve(awstest.NewSSM())
 	default:
 		ts.Fatalf("aws start %s: unknown", service)
 	}

@@ -82,7 +82,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	f.SetOutput(output)
 	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
 	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
-	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, redis, zookeeper, dynamodb, docker, file or env")
+	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, redis, zookeeper, dynamodb, ssm, docker, file or env")
 	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
 	str(&o.Confdir, "confdir", "folder of conf.d and templates")
 	str(&o.ConfigFile, "config-file", "confd's own configuration")
