@@ -21,6 +21,8 @@ type listener struct {
 
 	conns  chan net.Conn // accepted, not taken yet
 	closed chan struct{}
+
+	fullSaid time.Time // accept's
 }
 
 func newListener(socket net.Listener, plan Listener) *listener {
@@ -71,22 +73,26 @@ func (l *listener) accept(log *slog.Logger) {
 	}
 }
 
+// fullSilence is how long the log says no more of a listener that is full: near
+// its limit it is so, and no longer so, with every connection.
+const fullSilence = 10 * time.Second
+
 // room waits until another connection may be accepted. Until then clients wait
 // in the queue of the system. It reports false when the listener is closed.
 func (l *listener) room(log *slog.Logger) bool {
-	said := false
+	say := false
 	for l.gate.Full() {
-		if !said {
+		if now := time.Now(); now.Sub(l.fullSaid) >= fullSilence {
+			say, l.fullSaid = true, now
 			log.Warn("as many connections as may be, accepting no more", "addr", l.socket.Addr(), "connections", l.gate.Open())
 		}
-		said = true
 		select {
 		case <-l.gate.Room():
 		case <-l.closed:
 			return false
 		}
 	}
-	if said {
+	if say {
 		log.Info("accepting again", "addr", l.socket.Addr())
 	}
 	return true

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -158,7 +159,7 @@ func (c *client) receive(conn *net.TCPConn, br *bufio.Reader, r *request, procee
 	switch {
 	case res.StatusCode != status:
 		return false, fmt.Errorf("status %d with %q, want %d", res.StatusCode, res.Header.Get("Proxy-Status"), status)
-	case len(res.Header["X-Request-Id"]) != 1:
+	case !slices.Equal(res.Header["X-Request-Id"], []string{r.id}):
 		return false, fmt.Errorf("X-Request-Id is %q", res.Header["X-Request-Id"])
 	case ours != (res.Header.Get("Proxy-Status") != ""):
 		return false, fmt.Errorf("Proxy-Status is %q", res.Header.Get("Proxy-Status"))
@@ -308,8 +309,10 @@ func (c *client) hostile() {
 			return // a mutated HEAD makes nonsense of what follows
 		}
 		c.count("hostile", res.StatusCode)
-		if id := res.Header.Get("X-Soak"); strings.HasPrefix(id, "valid-") {
-			c.wrong("hostile %q got the answer to %q", out, id)
+		for _, name := range [...]string{"X-Soak", "X-Request-Id"} {
+			if id := res.Header.Get(name); strings.HasPrefix(id, "valid-") {
+				c.wrong("hostile %q got the answer to %q", out, id)
+			}
 		}
 		if res.StatusCode == http.StatusSwitchingProtocols {
 			return

@@ -83,7 +83,7 @@ func (r *request) head() string {
 		method = "POST"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s /%s?n=%d&id=%s HTTP/1.1\r\nHost: soak.test\r\nX-Soak: %s\r\n", method, r.kind, r.size, r.id, r.id)
+	fmt.Fprintf(&b, "%s /%s?n=%d&id=%s HTTP/1.1\r\nHost: soak.test\r\nX-Request-Id: %[4]s\r\nX-Soak: %[4]s\r\n", method, r.kind, r.size, r.id)
 	switch {
 	case r.kind == kindTunnel:
 		b.WriteString("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c29ha3NvYWtzb2Frc29haw==\r\n")
