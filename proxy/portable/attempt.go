@@ -43,8 +43,8 @@ func (x *exchange) attempt(move balance.Move) balance.Failure {
 		x.startHelper()
 	}
 	kind := x.receive()
-	if kind != balance.OK && x.conn.isCut() {
-		kind = balance.ClientGone
+	if kind != balance.OK && x.conn.cutting.Load() {
+		kind = balance.ClientGone // nobody's doing but ours
 	}
 	if x.began {
 		if kind != balance.OK {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,12 +26,10 @@ type conn struct {
 	asked int       // requests so far
 	x     *exchange // from the first byte of a request on
 
-	waiting atomic.Bool // for a request; drain may wake it
-	counted bool        // in running
+	counted bool // in running
 
-	mu      sync.Mutex // guards what follows
-	up      *upstream  // what the exchange has
-	cutting bool
+	up      atomic.Pointer[upstream] // what the exchange has
+	cutting atomic.Bool
 }
 
 func newConn(s *serving, c net.Conn) *conn {
@@ -59,32 +56,20 @@ func peerOf(c net.Conn) netip.Addr {
 
 // cut ends the connection and what it has, whatever it is doing.
 func (c *conn) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cutting = true
+	c.cutting.Store(true)
 	c.sock.Close()
-	if c.up != nil {
-		c.up.Close()
+	if up := c.up.Load(); up != nil {
+		up.Close()
 	}
 }
 
 // attach notes what cut has to close beside the client's connection; nil: no
 // more.
 func (c *conn) attach(up *upstream) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.up = up
-	if up != nil && c.cutting {
+	c.up.Store(up)
+	if up != nil && c.cutting.Load() {
 		up.Close()
 	}
-}
-
-// isCut reports whether cut was called: what failed since then is nobody's doing
-// but ours.
-func (c *conn) isCut() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cutting
 }
 
 // serve is the connection's goroutine.
@@ -173,8 +158,6 @@ func (c *conn) await(first bool) bool {
 	if first {
 		limit = c.now.Add(max(c.how.Header, c.how.Idle))
 	}
-	c.waiting.Store(true)
-	defer c.waiting.Store(false)
 	for {
 		if c.draining.Load() {
 			if !first {

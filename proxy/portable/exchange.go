@@ -92,9 +92,7 @@ func (x *exchange) free() {
 		answers.Put(x.res)
 	}
 	x.conn, x.head, x.path, x.id = nil, nil, "", nil
-	x.record = balance.Record{}
 	x.service, x.upstream, x.pool, x.up, x.res = nil, nil, nil, nil, nil
-	x.attempts = balance.Attempts{}
 	x.begun, x.ended, x.began, x.closing, x.expects, x.tunnel, x.heard = false, false, false, false, false, false, false
 	x.interims, x.interimN = 0, 0
 	exchanges.Put(x)
@@ -240,11 +238,11 @@ func (x *exchange) end() bool {
 	rec := &x.record
 	c.now = time.Now()
 	rec.Duration = c.now.Sub(rec.Time)
-	rec.Tries = x.attempts.Tries()
 	if x.upstream != nil {
 		x.release(rec.Status >= 500 || rec.Why.OfEndpoint())
 	}
 	if x.service != nil {
+		rec.Tries = x.attempts.Tries()
 		took := rec.Duration
 		if x.tunnel || rec.Why == balance.ClientGone {
 			took = 0

@@ -57,13 +57,14 @@ func (h *helper) stop(x *exchange) {
 	h.running = false
 }
 
-// reset forgets what the last attempt's helper said.
+// reset forgets what the last attempt's helper said. Mostly there was none, and
+// looking costs less than writing.
 func (h *helper) reset() {
-	h.uploading.Store(false)
-	h.broken.Store(false)
-	h.finished.Store(false)
-	h.gone.Store(false)
-	h.silent.Store(false)
+	for _, said := range [...]*atomic.Bool{&h.uploading, &h.broken, &h.finished, &h.gone, &h.silent} {
+		if said.Load() {
+			said.Store(false)
+		}
+	}
 	h.fin = false
 }
 

@@ -73,16 +73,16 @@ func (l Listener) defaults() Listener {
 
 // What no setting names.
 const (
-	uploadGrace     = time.Second           // for an early answer, when the endpoint takes no more of the body
-	tunnelHalf      = 30 * time.Second      // when one direction of a tunnel has ended
-	discardTimeout  = time.Second           // for the rest of a body whose answer is complete
-	discardMost     = 64 << 10              // bytes of it
-	lingerSilence   = 2 * time.Second       // when the last answer was written
-	lingerMost      = 10 * time.Second      //
-	minRateGrace    = 5 * time.Second       // before a body's rate counts
-	settleTime      = 50 * time.Millisecond // for the upload, once the answer is complete
-	watchAfter      = 20 * time.Millisecond
-	maxInterim      = 16 // 1xx that a request may get
+	uploadGrace     = time.Second            // for an early answer, when the endpoint takes no more of the body
+	tunnelHalf      = 30 * time.Second       // when one direction of a tunnel has ended
+	discardTimeout  = time.Second            // for the rest of a body whose answer is complete
+	discardMost     = 64 << 10               // bytes of it
+	lingerSilence   = 2 * time.Second        // when the last answer was written
+	lingerMost      = 10 * time.Second       //
+	minRateGrace    = 5 * time.Second        // before a body's rate counts
+	settleTime      = 50 * time.Millisecond  // for the upload, once the answer is complete
+	watchAfter      = 100 * time.Millisecond // for an answer, until the client is watched for hanging up
+	maxInterim      = 16                     // 1xx that a request may get
 	maxInterimBytes = 32 << 10
 )
 
@@ -187,11 +187,7 @@ const drainGrace = time.Second
 func (s *serving) drain(limit context.Context) {
 	s.grace = time.Now().Add(drainGrace)
 	s.draining.Store(true)
-	s.each(func(c *conn) {
-		if c.waiting.Load() {
-			c.sock.wake()
-		}
-	})
+	s.each(func(c *conn) { c.sock.wake() }) // who waits for a request looks; all others read on
 	grace := func() {
 		ctx, cancel := context.WithTimeout(limit, drainGrace)
 		defer cancel()
