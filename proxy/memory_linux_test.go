@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"muster/internal/procstat"
 	"muster/internal/testserver"
 	"muster/proxy"
 )
@@ -109,15 +109,9 @@ func TestLargeBodies(t *testing.T) {
 // peak is the most memory that a process has had, in KiB.
 func peak(t *testing.T, pid int) int {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, most, err := procstat.Memory(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, _ := bytes.Cut(status, []byte("VmHWM:"))
-	fields := bytes.Fields(text)
-	n, err := strconv.Atoi(string(fields[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return most >> 10
 }

@@ -28,6 +28,7 @@ import (
 	"go.uber.org/goleak"
 
 	"muster/internal/etcdtest"
+	"muster/internal/procstat"
 	"muster/internal/proctest"
 )
 
@@ -107,15 +108,11 @@ func args(server *etcdtest.Server, dir string, more ...string) []string {
 // cpu is what a process has used.
 func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	used, err := procstat.CPU(pid)
 	if err != nil {
-		t.Skipf("CPU is read from /proc: %v", err)
+		t.Skip(err)
 	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	f := strings.Fields(rest)
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
+	return used
 }
 
 // TestPutToFile follows puts, one at a time, each in the keys of another

@@ -1,0 +1,3 @@
+// Package procstat is what the system says that a process has used, for tests
+// and benchmarks. Other systems than Linux say nothing.
+package procstat
