@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"muster/internal/procstat"
 	"muster/internal/testserver"
 	"muster/proxy"
 )
@@ -109,9 +109,15 @@ func TestLargeBodies(t *testing.T) {
 // peak is the most memory that a process has had, in KiB.
 func peak(t *testing.T, pid int) int {
 	t.Helper()
-	_, most, err := procstat.Memory(pid)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return most >> 10
+	_, text, _ := bytes.Cut(status, []byte("VmHWM:"))
+	fields := bytes.Fields(text)
+	n, err := strconv.Atoi(string(fields[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -19,6 +19,7 @@ import (
 	"muster/backends/file"
 	"muster/backends/redis"
 	"muster/backends/ssm"
+	"muster/backends/vault"
 	"muster/backends/zookeeper"
 	"muster/internal/awsstore"
 	"muster/internal/near"
@@ -37,10 +38,10 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "consul", "consuls", "redis", "rediss", "zk", "dynamodb", "ssm", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "dynamodb", "ssm", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
-// consul://HOST:PORT,…, consuls://… (TLS),
+// consul://HOST:PORT,…, consuls://… (TLS), vault://HOST:PORT,…, vaults://… (TLS),
 // redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, ssm:, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
@@ -53,6 +54,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return etcd.Open(rawurl, log)
 	case ok && (scheme == "consul" || scheme == "consuls"):
 		return consul.Open(rawurl, log)
+	case ok && (scheme == "vault" || scheme == "vaults"):
+		return vault.Open(rawurl, log)
 	case ok && (scheme == "redis" || scheme == "rediss"):
 		return redis.Open(rawurl, log)
 	case ok && scheme == "zk":
@@ -74,7 +77,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -96,12 +99,16 @@ type ConfdConfig struct {
 	Username, Password string // empty: none is sent
 	CAKeys, Cert, Key  string // PEM files, but Key is the password of redis
 	Separator          string // of redis
+	Auth               vault.Auth
 	Log                *slog.Logger
 
+	// Interval is the time between two reads of a watch, where the store tells of no
+	// changes; 0: the store's own.
+	Interval time.Duration
+
 	// Of the stores of AWS.
-	Endpoint string        // empty: as the SDK finds it
-	Interval time.Duration // between two reads of a watch; 0: the store's own
-	Table    string        // of dynamodb
+	Endpoint string // empty: as the SDK finds it
+	Table    string // of dynamodb
 }
 
 // Confd opens the store that c names. Where confd lets keys belong to a prefix by
@@ -124,6 +131,11 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 			Nodes: c.Nodes, TLS: c.Scheme == "https", Files: storeaddr.TLS{CA: c.CAKeys, Cert: c.Cert, Key: c.Key},
 			User: c.Username, Password: c.Password, Match: backends.HasPrefix, Log: c.Log,
 		})
+	case "vault":
+		return vault.New(vault.Config{
+			Nodes: c.Nodes, TLS: c.CAKeys != "" || c.Cert != "", Files: storeaddr.TLS{CA: c.CAKeys, Cert: c.Cert, Key: c.Key},
+			Auth: c.Auth, Interval: c.Interval, Log: c.Log,
+		})
 	case "redis":
 		return redis.New(redis.Config{
 			Nodes: c.Nodes, Password: c.Key, Files: storeaddr.TLS{CA: c.CAKeys}, Separator: c.Separator, Log: c.Log,
@@ -143,8 +155,8 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "vault", "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, consul, redis, zookeeper, dynamodb, ssm, docker, file or env", c.Backend)
+	case "rancher":
+		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, consul, vault, redis, zookeeper, dynamodb, ssm, docker, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"muster/backends/vault"
 )
 
 func TestURL(t *testing.T) {
@@ -14,6 +16,8 @@ func TestURL(t *testing.T) {
 		"etcd://u:p@127.0.0.1,[::1]:1": "*etcd.Store",
 		"consul://127.0.0.1,b:8501":    "*consul.Store",
 		"consuls://u:p@a?dc=east":      "*consul.Store",
+		"vault://u:p@127.0.0.1":        "*vault.Store",
+		"vaults://a,b:1?auth=cert":     "*vault.Store",
 		"redis://127.0.0.1/3":          "*redis.Store",
 		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
@@ -80,7 +84,9 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "dynamodb"}, "want the name of a table"},
 		{ConfdConfig{Backend: "consul", Scheme: "http", Nodes: []string{"127.0.0.1:8500"}}, ""},
 		{ConfdConfig{Backend: "consul", Scheme: "ftp"}, `scheme "ftp": want http or https`},
-		{ConfdConfig{Backend: "vault"}, `backend "vault" is not available yet`},
+		{ConfdConfig{Backend: "vault", Auth: vault.Auth{Type: "token", Token: "t"}, Nodes: []string{"http://127.0.0.1:8200"}}, ""},
+		{ConfdConfig{Backend: "vault", Auth: vault.Auth{Type: "app-role", RoleID: "r"}}, "secret-id is missing from configuration"},
+		{ConfdConfig{Backend: "rancher"}, `backend "rancher" is not available yet`},
 		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
 	} {
 		s, err := Confd(c.config)

@@ -1,11 +1,40 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// processorTime is what a process has used so far, by the kernel's clock of it:
+// clock_getcpuclockid(3), in nanoseconds.
+func processorTime(pid int) (time.Duration, error) {
+	const sched = 2 // CPUCLOCK_SCHED: of the whole process
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &ts); err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// resident is the memory a process has now, in bytes.
+func resident(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("process %d says nothing of its memory", pid)
+}
 
 // pressure is how much of the last ten seconds somebody waited for a processor,
 // in percent; "?" where the kernel does not tell.

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"muster/internal/procstat"
 )
 
 func main() {
@@ -207,21 +205,21 @@ func (b *bench) measure(ctx context.Context, l *loop, w workload, p peer, core i
 		}
 	}()
 	cpu := func() time.Duration {
-		used, err := procstat.CPU(r.cmd.Process.Pid)
+		used, err := processorTime(r.cmd.Process.Pid)
 		l.fail(err)
 		return used
 	}
 	l.begin(w, r.port)
 	defer l.end()
 	if w.idle {
-		before, _, err := procstat.Memory(r.cmd.Process.Pid)
+		before, err := resident(r.cmd.Process.Pid)
 		if err != nil {
 			return m, err
 		}
 		if err := l.rest(w); err != nil {
 			return m, err
 		}
-		m.RSS, _, err = procstat.Memory(r.cmd.Process.Pid)
+		m.RSS, err = resident(r.cmd.Process.Pid)
 		m.PerIdle = (m.RSS - before) / w.connections
 		return m, err
 	}
@@ -238,7 +236,7 @@ func (b *bench) measure(ctx context.Context, l *loop, w workload, p peer, core i
 	}
 	m.Took, m.Waited = open.Took, open.Waited
 	if err == nil {
-		m.RSS, _, err = procstat.Memory(r.cmd.Process.Pid)
+		m.RSS, err = resident(r.cmd.Process.Pid)
 	}
 	return m, err
 }

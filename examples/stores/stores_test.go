@@ -12,6 +12,7 @@ import (
 	"muster/internal/consultest"
 	"muster/internal/proctest"
 	"muster/internal/redistest"
+	"muster/internal/vaulttest"
 	"muster/internal/zktest"
 )
 
@@ -34,6 +35,17 @@ func TestConsul(t *testing.T) {
 	example(t, "consul", store{
 		env:     []string{"CONSUL=" + s.Addr()},
 		put:     func(*testing.T) { s.Put("services/web/3", "10.0.0.3:80") },
+		restart: func() { s.Kill(); s.Restart() },
+	})
+}
+
+func TestVault(t *testing.T) {
+	s := vaulttest.Start(t, vaulttest.Config{})
+	s.Mount("secret", "2")
+	proctest.Need(t, "curl")
+	example(t, "vault", store{
+		env:     []string{"VAULT=" + s.Addr(), "VAULT_TOKEN=" + s.Root()},
+		put:     func(*testing.T) { s.Put("secret/services/web/3", map[string]any{"value": "10.0.0.3:80"}) },
 		restart: func() { s.Kill(); s.Restart() },
 	})
 }

@@ -20,6 +20,7 @@ import (
 
 	"muster/backends"
 	"muster/backends/open"
+	"muster/backends/vault"
 	"muster/cmd/internal/cli"
 	"muster/internal/storeaddr"
 	"muster/template"
@@ -175,6 +176,10 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter, Scheme: o.Scheme,
 		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Separator: o.Separator, Log: log,
 		Endpoint: o.endpoint, Table: o.Table,
+		Auth: vault.Auth{
+			Type: o.AuthType, Mount: o.Path, Token: o.AuthToken, AppID: o.AppID, UserID: o.UserID,
+			RoleID: o.RoleID, SecretID: o.SecretID, Username: o.Username, Password: o.Password,
+		},
 	}
 	if o.intervalGiven {
 		c.Interval = max(time.Second, time.Duration(o.Interval)*time.Second)
