@@ -11,18 +11,20 @@ import (
 	"muster/cmd/internal/cli"
 	"muster/cmd/internal/confd"
 	"muster/config"
+	"muster/sidekick"
 	"muster/template"
 )
 
-const checkHelp = `Reads muster.toml, confd.toml, and confd's resources and templates, and says what
-is wrong with them, each with file and line. It needs no store and changes
-nothing. Without flags it takes what is there of the usual places. The exit code
-is 3 when something is wrong, and 4 when there is nothing to check.`
+const checkHelp = `Reads muster.toml, the [[announce]] tables of sidekicks, confd.toml, and confd's
+resources and templates, and says what is wrong with them, each with file and
+line. It needs no store and changes nothing. Without flags it takes what is there
+of the usual places. The exit code is 3 when something is wrong, and 4 when there
+is nothing to check.`
 
 // check is "muster check".
 func check(_ context.Context, std cli.Std, args []string) int {
 	f := cli.NewFlags("check", "[flags]", checkHelp)
-	file := f.String("config", config.DefaultPath, "muster's `FILE`")
+	file := f.String("config", config.DefaultPath, "muster's `FILE`, or a folder of files for muster sidekick -config")
 	confdir := f.String("confdir", "/etc/confd", "`DIR` of confd's conf.d and templates")
 	confdFile := f.String("config-file", "", "confd's own `FILE` (default confd.toml in -confdir)")
 	rest, command, code, ok := f.Parse(std, args)
@@ -37,8 +39,7 @@ func check(_ context.Context, std cli.Std, args []string) int {
 	named := f.Given("config") || confdNamed
 	var c checker
 	if f.Given("config") || !named && exists(*file) {
-		_, err := config.Load(*file)
-		c.add(1, split(err)...)
+		c.muster(*file)
 	}
 	if !confdNamed && named {
 		return c.report(std)
@@ -87,6 +88,23 @@ type checker struct {
 func (c *checker) add(files int, wrong ...error) {
 	c.files += files
 	c.wrong = append(c.wrong, wrong...)
+}
+
+// muster checks what a proxy and a sidekick read.
+func (c *checker) muster(path string) {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		_, err := config.Load(path)
+		if c.add(1, split(err)...); err != nil {
+			return // the sidekick would say much of it again
+		}
+		c.files-- // counted below
+	}
+	host := func(_, _ string) (string, error) { return "127.0.0.1", nil } // another machine may run it
+	files, err := sidekick.Load(path, sidekick.Config{}, host)
+	c.add(0, split(err)...)
+	for _, f := range files {
+		c.add(1, split(f.Err)...)
+	}
 }
 
 func (c *checker) report(std cli.Std) int {
