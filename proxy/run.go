@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"reflect"
 	"slices"
 	"sync"
@@ -208,7 +207,7 @@ func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener,
 
 // listen opens one listener.
 func (p *Proxy) listen(plan Listener) error {
-	socket, err := net.Listen("tcp", plan.Bind)
+	socket, err := open(plan.Bind)
 	if err == nil {
 		p.open[plan.Bind] = newListener(socket, plan)
 		return nil

@@ -33,15 +33,15 @@ type conn struct {
 }
 
 func newConn(s *serving, c net.Conn) *conn {
-	peer, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	if err != nil {
-		peer = "unknown" // not of the internet
+	addr := peerOf(c)
+	cc := &conn{serving: s, sock: newSocket(c), peer: "unknown", rules: s.rules[0]} // not of the internet
+	if addr.IsValid() {
+		cc.peer = addr.String()
 	}
-	cc := &conn{serving: s, sock: newSocket(c), peer: peer, rules: s.rules[0]}
-	if len(s.how.Trusted) > 0 && s.how.trusts(peerOf(c)) {
+	if len(s.how.Trusted) > 0 && s.how.trusts(addr) {
 		cc.rules = s.rules[1] // and it may have any number of connections
 	} else if s.how.PerClient > 0 {
-		cc.standing = s.how.Gate.judge(peerOf(c), s.how.PerClient)
+		cc.standing = s.how.Gate.judge(addr, s.how.PerClient)
 	}
 	return cc
 }
@@ -200,8 +200,12 @@ func (c *conn) more(limit time.Time) bool {
 func (c *conn) isLast() bool { return c.how.Requests > 0 && c.asked >= c.how.Requests }
 
 // linger ends our direction and reads what still comes, so that no reset
-// overtakes the last answer (RFC 9112, section 9.6).
+// overtakes the last answer (RFC 9112, section 9.6). A client that said that this
+// is its last request, and has sent nothing behind it, need not be waited for.
 func (c *conn) linger() {
+	if x := c.x; x.req.Close && x.body.over && c.in.len() == 0 && c.sock.spent() {
+		return
+	}
 	if c.sock.closeWrite() != nil {
 		return
 	}

@@ -40,11 +40,11 @@ type socket struct {
 
 	// Whoever has the socket alone.
 	looker func(fd uintptr)
-	asker  func(fd uintptr) bool
 	asks   *buffer
 	spend  bool
 	idle   bool // it lay in a pool, and nobody has looked at it since
-	quiet  bool
+	quiet  bool // nothing has come
+	unread bool // bytes have
 	peeked [1]byte
 
 	wakes atomic.Uint32
@@ -57,7 +57,7 @@ func newSocket(c net.Conn) *socket {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 		s.low = rawOf(t.NetConn())
 	}
-	s.reader, s.writer, s.looker, s.asker = s.tryRead, s.tryWrite, s.look, s.tryAsk
+	s.reader, s.writer, s.looker = s.tryAsk, s.tryWrite, s.look
 	return s
 }
 
@@ -247,7 +247,7 @@ func (s *socket) ask(out *buffer, spend bool, in *buffer, now, limit time.Time) 
 	s.arm(now, limit)
 	s.asks, s.spend, s.wrote, s.werrno = out, spend, 0, 0
 	s.into, s.size = in, largeBlock
-	err := s.raw.Read(s.asker)
+	err := s.raw.Read(s.reader)
 	s.asks = nil
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -262,7 +262,7 @@ func (s *socket) ask(out *buffer, spend bool, in *buffer, now, limit time.Time) 
 	return s.wrote, nil
 }
 
-// tryAsk is called once before the wait, and behind it.
+// tryAsk is ask's part before the wait, and else tryRead.
 func (s *socket) tryAsk(fd uintptr) bool {
 	if s.asks == nil {
 		return s.tryRead(fd)
@@ -298,7 +298,16 @@ func (s *socket) alive() error {
 	return nil
 }
 
-func (s *socket) look(fd uintptr) { s.quiet = sysPeek(fd, s.peeked[:]) == syscall.EAGAIN }
+// spent reports that all is read that has come, perhaps the end too.
+func (s *socket) spent() bool {
+	s.unread = true
+	return s.low != nil && s.low.Control(s.looker) == nil && !s.unread
+}
+
+func (s *socket) look(fd uintptr) {
+	n, errno := sysPeek(fd, s.peeked[:])
+	s.quiet, s.unread = errno == syscall.EAGAIN, n > 0
+}
 
 // closeWrite ends our direction.
 func (s *socket) closeWrite() error {

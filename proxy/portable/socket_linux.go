@@ -19,11 +19,9 @@ func sysWrite(fd uintptr, p []byte) (int, syscall.Errno) {
 	return retry(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 }
 
-// sysPeek looks at what there is to read; no error is that something is, or the
-// end.
-func sysPeek(fd uintptr, p []byte) syscall.Errno {
-	_, errno := retry(syscall.SYS_RECVFROM, fd, p, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return errno
+// sysPeek is sysRead that leaves what it reads.
+func sysPeek(fd uintptr, p []byte) (int, syscall.Errno) {
+	return retry(syscall.SYS_RECVFROM, fd, p, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 }
 
 func retry(call, fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {

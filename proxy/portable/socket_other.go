@@ -23,18 +23,12 @@ func retry(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, sysc
 	}
 }
 
-// sysPeek looks at what there is to read; no error is that something is, or the
-// end.
-func sysPeek(fd uintptr, p []byte) syscall.Errno {
-	for {
-		_, _, err := syscall.Recvfrom(int(fd), p, syscall.MSG_PEEK)
-		if err == nil {
-			return 0
-		}
-		if errno := errnoOf(err); errno != syscall.EINTR {
-			return errno
-		}
-	}
+// sysPeek is sysRead that leaves what it reads.
+func sysPeek(fd uintptr, p []byte) (int, syscall.Errno) {
+	return retry(func(fd int, p []byte) (int, error) {
+		n, _, err := syscall.Recvfrom(fd, p, syscall.MSG_PEEK)
+		return n, err
+	}, fd, p)
 }
 
 func errnoOf(err error) syscall.Errno {
