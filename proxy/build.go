@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"muster/catalog"
 	"muster/proxy/balance"
@@ -21,6 +22,7 @@ type upstream struct {
 	balance.Upstream
 	endpoint atomic.Pointer[catalog.Endpoint] // p.mu guards its changes
 	update   uint64
+	left     time.Time // when it was in a plan last
 }
 
 // A service is what was built for one service of the plan.
@@ -249,7 +251,7 @@ func stateOf(s catalog.State) balance.State {
 // leave takes an upstream out of the next table: what runs on it goes on. Until
 // that table is in force requests may choose it; see part.
 func (p *Proxy) leave(u *upstream) {
-	u.update = 0 // in no plan
+	u.update, u.left = 0, time.Now() // in no plan
 	p.left[upstreamKey{u.Service, u.ID, u.Addr, u.Proto}] = u
 }
 
@@ -264,13 +266,32 @@ func (p *Proxy) part() {
 	}
 }
 
-// sweep forgets the upstreams that left and have nothing running any more.
+// leaveGrace is how long the connections to an endpoint that left are kept: one
+// that is back by then, as after the restart of its app or of a sidekick, finds
+// them.
+const leaveGrace = 5 * time.Second
+
+// sweep forgets the upstreams that left leaveGrace ago and have nothing running
+// any more. p.mu is held; while there are any, it is called again.
 func (p *Proxy) sweep() {
+	now := time.Now()
 	maps.DeleteFunc(p.left, func(_ upstreamKey, u *upstream) bool {
-		if !u.Idle() {
+		if !u.Idle() || now.Sub(u.left) < p.grace {
 			return false
 		}
 		p.engine.Forget(&u.Upstream)
 		return true
 	})
+	if len(p.left) > 0 && !p.sweeping {
+		p.sweeping = true
+		p.sweeper.Reset(max(p.grace/5, time.Millisecond))
+	}
+}
+
+// sweepLater is what the timer calls.
+func (p *Proxy) sweepLater() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweeping = false
+	p.sweep()
 }

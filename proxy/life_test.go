@@ -39,6 +39,39 @@ func upstream(p *proxy.Proxy, id string) *proxy.UpstreamStatus {
 	return nil
 }
 
+// An endpoint that comes back soon, as after a restart, finds its connections.
+func TestEndpointComesBack(t *testing.T) {
+	a, b := testserver.New(t, "a"), testserver.New(t, "b")
+	plan := sole(of(a, b)...)
+	p, addr := start(t, proxy.Config{}, plan)
+	c := client(t)
+	ask := func(n int) (byA int) {
+		for range n {
+			if _, body := get(t, c, "http://"+addr+"/"); body == "a" {
+				byA++
+			}
+		}
+		return byA
+	}
+	if ask(100) == 0 {
+		t.Fatal("none of 100 answers is a's")
+	}
+	conns := a.Conns()
+	for range 5 {
+		p.Update(with(plan, of(b)...))
+		if n := ask(20); n != 0 {
+			t.Errorf("%d answers by a, which has left", n)
+		}
+		p.Update(with(plan, of(a, b)...))
+		if ask(100) == 0 {
+			t.Error("none of 100 answers is a's, which is back")
+		}
+	}
+	if n := a.Conns(); n != conns {
+		t.Errorf("%d connections to a, which was away 5 times for a moment, want the %d of before", n, conns)
+	}
+}
+
 // A request runs to its end on an endpoint that has left, and no new one comes.
 func TestEndpointLeaves(t *testing.T) {
 	a, b := testserver.New(t, "a"), testserver.New(t, "b")

@@ -15,6 +15,7 @@ package proxy
 import (
 	"io"
 	"log/slog"
+	"math"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -55,7 +56,10 @@ type Proxy struct {
 	routes   *balance.Routes
 	services map[string]*service
 	order    []*service                // as in the plan
-	left     map[upstreamKey]*upstream // what is in no service any more, until it is idle
+	left     map[upstreamKey]*upstream // what is in no service any more, until it is idle and nobody wants it back
+	grace    time.Duration             // leaveGrace
+	sweeper  *time.Timer               // calls sweepLater
+	sweeping bool                      // it is set
 	members  []balance.Member          // room to build in
 	rebuilt  []*service                // since the last table
 	updates  uint64
@@ -78,10 +82,12 @@ func New(c Config) *Proxy {
 		plan:     &Plan{},
 		services: make(map[string]*service),
 		left:     make(map[upstreamKey]*upstream),
+		grace:    leaveGrace,
 		open:     make(map[string]*listener),
 		failing:  make(map[string]string),
 		relisten: make(chan struct{}, 1),
 	}
+	p.sweeper = time.AfterFunc(math.MaxInt64, p.sweepLater)
 	p.access = newAccessLog(c.AccessLog, c.Log)
 	p.probes = newProber(c.Log)
 	p.engine = portable.New(portable.Config{Table: &p.table, Tally: &p.tally, Record: p.access.take, Log: c.Log})

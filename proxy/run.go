@@ -81,6 +81,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.serve(ctx)
 
 	stopProbing()
+	p.sweeper.Stop()
 	p.engine.Close()
 	p.access.close()
 	wg.Wait()

@@ -160,7 +160,6 @@ type serviceView struct {
 func (p *Proxy) view() view {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sweep()
 	v := view{ready: p.plan.Ready, routes: p.plan.Routes, services: make([]serviceView, 0, len(p.order)), leaving: make(map[string][]*upstream)}
 	for l := range p.opened {
 		v.listeners = append(v.listeners, listenerView{l.socket.Addr().String(), l.plan, l.gate})
@@ -170,6 +169,9 @@ func (p *Proxy) view() view {
 		v.all += len(s.upstreams)
 	}
 	for _, u := range p.left {
+		if u.Idle() {
+			continue // it may come back, but nobody sees it meanwhile
+		}
 		v.leaving[u.Service] = append(v.leaving[u.Service], u)
 	}
 	for _, some := range v.leaving {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"muster/catalog"
+	"muster/internal/proctest"
 	"muster/proxy/balance"
 )
 
@@ -58,6 +59,7 @@ func reweigh(es []*catalog.Endpoint) []*catalog.Endpoint {
 // pointers in the table, and the routes are shared.
 func TestUpdateReuses(t *testing.T) {
 	p := New(Config{})
+	p.grace = 0
 	plan := planOf(5, 3)
 	p.Update(plan)
 	before, routes := slices.Clone(p.order), p.routes
@@ -97,6 +99,7 @@ func TestUpdateReuses(t *testing.T) {
 // The same endpoint twice, in whatever order, is one upstream.
 func TestUpdateTwice(t *testing.T) {
 	p := New(Config{})
+	p.grace = 0
 	plan := planOf(1, 3)
 	es := plan.Services[0].Endpoints
 	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {0, 0, 1, 2, 2}, {1}, {2, 0}, {}, {0, 2, 1}} {
@@ -118,6 +121,40 @@ func TestUpdateTwice(t *testing.T) {
 				t.Errorf("%v: %+v, want it up", order, u)
 			}
 		}
+	}
+}
+
+// An endpoint that comes back soon has the running state, and so the connections,
+// that it had; nobody sees it meanwhile. After the grace it is forgotten, by
+// itself.
+func TestLeavingForAMoment(t *testing.T) {
+	p := New(Config{})
+	p.grace = time.Hour
+	with, without := planOf(1, 2), planOf(1, 1)
+	p.Update(with)
+	was := p.order[0].upstreams[1]
+	p.Update(without)
+	if st := p.Status().Services[0].Upstreams; len(st) != 1 || was.State() != balance.Leaving {
+		t.Errorf("%d upstreams in the status, want one; the other is %v, want it leaving", len(st), was.State())
+	}
+	p.Update(with)
+	if is := p.order[0].upstreams[1]; is != was || is.State() != balance.Up || len(p.left) != 0 {
+		t.Errorf("back as another upstream: %v, %v, %d still left; want the same, up, and none", is != was, is.State(), len(p.left))
+	}
+
+	p = New(Config{})
+	p.grace = 10 * time.Millisecond
+	p.Update(with)
+	was = p.order[0].upstreams[1]
+	p.Update(without)
+	proctest.Eventually(t, "it is forgotten", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.left) == 0
+	})
+	p.Update(with)
+	if p.order[0].upstreams[1] == was {
+		t.Error("the same upstream after the grace, want it forgotten")
 	}
 }
 
