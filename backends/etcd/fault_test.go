@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -268,6 +270,53 @@ func TestManyKeysAreNotListedAgainAfterACut(t *testing.T) {
 	w.until("it is Full again", func() bool { return w.fulls == 1 })
 	w.alive(2)
 	w.want("1 errors, 1 full, put /services/web/1")
+}
+
+// Many who have to list a large store again don't do it all at once.
+func TestHerdOfFollowersIsSpread(t *testing.T) {
+	t.Parallel()
+	s := etcdtest.Start(t)
+	r := etcdtest.NewRelay(t, s.Addr())
+	tenThousand(t, s, "v")
+	const herd = 12
+	var mu sync.Mutex
+	fulls := make(map[int][]time.Time)
+	for i := range herd {
+		follow(t, open(t, "etcd://"+r.Addr(), nil), func(c backends.Change) {
+			if c.Full {
+				mu.Lock()
+				defer mu.Unlock()
+				fulls[i] = append(fulls[i], time.Now())
+			}
+		}, "/services")
+	}
+	listed := func(n int) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			done := 0
+			for _, times := range fulls {
+				if len(times) == n {
+					done++
+				}
+			}
+			return done == herd
+		}
+	}
+	eventually(t, "all have listed", listed(1))
+	compact(t, s, put(t, s, "/other", "x")) // nobody can prove his place any more
+	r.Cut()
+	eventually(t, "all have listed again", listed(2))
+	var again []time.Time
+	for _, times := range fulls {
+		again = append(again, times[1])
+	}
+	first, last := slices.MinFunc(again, time.Time.Compare), slices.MaxFunc(again, time.Time.Compare)
+	// Without chance they need the 12 lists' time. With it, that all of them draw
+	// the same half second of three happens once in 10^8 times.
+	if spread := last.Sub(first); spread < 500*time.Millisecond {
+		t.Errorf("%d watches listed again within %v, want them spread over seconds", herd, spread)
+	}
 }
 
 func TestManyKeysInAWipedEtcdThatOvertook(t *testing.T) {

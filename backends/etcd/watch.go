@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -23,6 +24,12 @@ const (
 	// fewKeys are listed again after any break, which is always right. More than
 	// that are only listed when etcd can't prove that it is where it was.
 	fewKeys = 10_000
+
+	// relistWithin is the time in which those who have to list more than that again
+	// do it, each when chance says: a compaction, or a restored etcd, has them all
+	// do it, and for etcd each is a fifth of a second for 100,000 keys. What is
+	// known serves meanwhile.
+	relistWithin = 3 * time.Second
 )
 
 // errLeft means that nobody wants more of the Watch.
@@ -53,6 +60,7 @@ type watch struct {
 	started  bool          // the first Full was yielded
 	place    place         // where we are
 	answered bool          // something came on the stream
+	spread   bool          // the list to come was put off by chance
 	failures int           // rounds and streams since something came
 }
 
@@ -120,11 +128,18 @@ func (w *watch) connect(ctx context.Context, m *member) (s *stream, full *backen
 		return nil, nil, err
 	}
 	if !resume {
+		if w.started && w.place.keys >= fewKeys && !w.spread {
+			w.spread = true
+			if !pause(ctx, rand.N(relistWithin)) {
+				return nil, nil, ctx.Err()
+			}
+		}
 		kvs, revision, err := list(ctx, conn, w.place.spans)
 		if err != nil {
 			return nil, nil, err
 		}
 		w.place.listed(kvs, revision)
+		w.spread = false
 		full = &backends.Change{Revision: revision, Full: true, Put: kvs}
 	}
 	if s, err = openStream(ctx, conn, w.place.spans, w.place.safe); err != nil {
