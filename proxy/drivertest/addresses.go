@@ -9,20 +9,44 @@ import (
 
 // addresses are what the variables of a script stand for. free gives them back.
 func addresses(r *rig, s *script) (vars map[string]string, free func(), err error) {
-	vars, free = map[string]string{"ORIGIN": r.l.Addr().String()}, func() {}
+	vars = map[string]string{"ORIGIN": r.l.Addr().String()}
+	var held []func()
+	free = func() {
+		for _, f := range held {
+			f()
+		}
+	}
 	settings := strings.Join(s.settings["service"], "\n")
-	if strings.Contains(settings, "$DEAD") {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for name, hold := range map[string]func() (string, func(), error){"DEAD": dead, "FULL": fullBacklog} {
+		if !strings.Contains(settings, "$"+name) {
+			continue
+		}
+		addr, f, err := hold()
 		if err != nil {
+			free()
 			return nil, nil, err
 		}
+		vars[name], held = addr, append(held, f)
+	}
+	return vars, free, nil
+}
+
+// dead is an address where nobody listens, nor will: it is the near end of a
+// connection.
+func dead() (addr string, free func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
 		l.Close()
-		vars["DEAD"] = l.Addr().String()
+		return "", nil, err
 	}
-	if strings.Contains(settings, "$FULL") {
-		vars["FULL"], free, err = fullBacklog()
-	}
-	return vars, free, err
+	return c.LocalAddr().String(), func() {
+		c.Close()
+		l.Close()
+	}, nil
 }
 
 // fullBacklog is an address that answers no attempt to connect: nobody accepts,

@@ -83,14 +83,14 @@ func (p *pool) close() {
 	}
 }
 
-// sweep closes what is old, or was closed by the endpoint. What was in use since
-// the last sweep is not looked at.
+// sweep closes what is old, or was closed by the endpoint. What was in use a
+// moment ago is not looked at.
 func (p *pool) sweep(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kept := p.idle[:0]
 	for _, c := range p.idle {
-		if idle := now.Sub(c.since); idle < sweepInterval || idle < idleTimeout && c.alive() == nil {
+		if idle := now.Sub(c.since); idle < sweepInterval/10 || idle < idleTimeout && c.alive() == nil {
 			kept = append(kept, c)
 		} else {
 			c.Close()
