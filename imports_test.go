@@ -57,6 +57,8 @@ var oneHome = []struct {
 	{"github.com/valyala/fasthttp", []string{"muster/proxy", "muster/cmd/muster", "muster/bench/..."}, "probes, echo and a peer to measure; the request path is ours"},
 	{"muster/backends/etcd", []string{"muster/backends/open", "muster/cmd/...", "muster/internal/..."}, "only open, cmd and tests name a store"},
 	{"github.com/BurntSushi/toml", []string{"muster/internal/tomlfile", "muster/template", "muster/backends/file", "muster/cmd/internal/confd"}, "files are read where their meaning is known"},
+	{"github.com/hashicorp/consul/api", []string{"muster/backends/consul", "muster/internal/consultest"}, "only the store asks Consul"},
+	{"github.com/hashicorp/vault/api", []string{"muster/backends/vault", "muster/internal/vaulttest"}, "only the store asks Vault"},
 	{"github.com/moby/moby/client", []string{"muster/internal/docker"}, "one reading of containers, for the store and the sidekick"},
 	{"github.com/aws/aws-sdk-go-v2/config", []string{"muster/internal/awsstore"}, "one way to region, credentials and endpoint"},
 	{"os/signal", []string{"muster/cmd/...", "muster/bench/...", "muster/internal/...", "muster/examples/..."}, "only commands handle signals"},

@@ -202,6 +202,23 @@ func TestRights(t *testing.T) {
 		Fails("login token: vault " + s.Addr() + ": permission denied (status 403)")
 }
 
+// What Vault makes for who reads it is not made at every read, but anew before its
+// lease ends.
+func TestLeasedSecrets(t *testing.T) {
+	s := vaulttest.Start(t, vaulttest.Config{})
+	s.Write("sys/mounts/once", map[string]any{"type": "once"})
+	r := backendtest.NewReader(t, open(t, s.Addr(), root(s), nil), "/once/creds")
+	reads := 0
+	r.Until("the third", func() bool {
+		reads++
+		return r.Keys["/once/creds/user"] == "u3"
+	})
+	// Each lease is read for two of its three seconds, each 50 ms.
+	if reads < 20 {
+		t.Errorf("got the third credentials after %d reads, want them kept for many", reads)
+	}
+}
+
 func TestRead(t *testing.T) {
 	s := vaulttest.Start(t, vaulttest.Config{})
 	s.Put("kv1/a", value("x"))

@@ -253,7 +253,7 @@ func (s *Store) list(ctx context.Context, at string) (names []string, err error)
 // one reads a secret; nil is none.
 func (s *Store) one(ctx context.Context, at string, unwrap bool) (data map[string]any, err error) {
 	if data, ok := s.kept(at); ok {
-		return data, nil
+		return data, nil // no KV engine's: those lease nothing
 	}
 	err = s.do(ctx, func(ctx context.Context, c *api.Client) error {
 		answer, err := c.Logical().ReadRawWithContext(ctx, at)

@@ -119,8 +119,7 @@ func (s *Store) Reach(ctx context.Context) error {
 }
 
 // Watch follows the keys under prefixes, as [backends.Store] says, by reading them
-// every Interval; where a read takes longer than a tenth of that, less often. Keys
-// of one secret change together. A secret that may not be read is left out, and
+// every Interval. Keys of one secret change together. A secret that may not be read is left out, and
 // logged; a prefix that may not be read, and under which nothing may be listed, is
 // an error, and so is one where nothing is mounted. Revisions are counted.
 func (s *Store) Watch(ctx context.Context, prefixes []string) iter.Seq2[backends.Change, error] {
@@ -140,22 +139,11 @@ func (s *Store) watch(ctx context.Context, prefixes []string, whole bool) iter.S
 		defer wg.Wait()
 		defer cancel() // before wg.Wait
 		wg.Go(func() { s.keep(ctx) })
-		var due time.Time // when a read that took long may be followed by another
-		var last []backends.KV
-		for c, err := range backends.Poll(ctx, s.interval, nil, func(ctx context.Context) ([]backends.KV, int64, error) {
-			if time.Now().Before(due) {
-				return last, 0, nil
-			}
-			start := time.Now()
+		read := func(ctx context.Context) ([]backends.KV, int64, error) {
 			kvs, err := s.read(ctx, prefixes, whole)
-			if took := time.Since(start); took > s.interval/10 {
-				due = start.Add(10 * took)
-			}
-			if last = kvs; err != nil {
-				due = time.Time{}
-			}
 			return kvs, 0, err
-		}) {
+		}
+		for c, err := range backends.Poll(ctx, s.interval, nil, read) {
 			if !yield(c, err) {
 				return
 			}

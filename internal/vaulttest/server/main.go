@@ -1,5 +1,6 @@
 // Command server is a Vault for tests: Vault's own code over files, with the kv
-// secrets engine and the logins that confd knows, without the rest.
+// secrets engine and the logins that confd knows, without the rest. A further
+// engine, once, makes credentials for who reads them.
 //
 //	server -addr HOST:PORT -data FOLDER [-cert FILE -key FILE]
 //
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,6 +31,7 @@ import (
 	"github.com/hashicorp/vault/helper/metricsutil"
 	vaulthttp "github.com/hashicorp/vault/http"
 	"github.com/hashicorp/vault/internalshared/configutil"
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/physical/file"
@@ -43,7 +46,7 @@ func main() {
 }
 
 var (
-	engines = map[string]logical.Factory{"kv": kv.Factory}
+	engines = map[string]logical.Factory{"kv": kv.Factory, "once": once}
 	logins  = map[string]logical.Factory{
 		"app-id": appid.Factory, "approle": approle.Factory, "cert": cert.Factory,
 		"github": github.Factory, "kubernetes": kubernetes.Factory, "userpass": userpass.Factory,
@@ -90,6 +93,29 @@ func run(args []string) error {
 		return nil
 	}
 	return err
+}
+
+// once makes other credentials at each read of creds, leased for 3 seconds, as the
+// engines of databases and clouds do.
+func once(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	var made atomic.Int64
+	creds := &framework.Secret{
+		Type:   "creds",
+		Fields: map[string]*framework.FieldSchema{"user": {Type: framework.TypeString}},
+		Revoke: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) { return nil, nil },
+	}
+	b := &framework.Backend{BackendType: logical.TypeLogical, Secrets: []*framework.Secret{creds}}
+	b.Paths = []*framework.Path{{
+		Pattern: "creds",
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{Callback: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+				r := creds.Response(map[string]interface{}{"user": fmt.Sprint("u", made.Add(1))}, nil)
+				r.Secret.TTL = 3 * time.Second
+				return r, nil
+			}},
+		},
+	}}
+	return b, b.Setup(ctx, conf)
 }
 
 // builtin are the plugins that are inside.
