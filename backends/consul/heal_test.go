@@ -241,7 +241,7 @@ func TestNothingGrows(t *testing.T) {
 	// A connection is two goroutines of the client and three of the relay, and there
 	// may be one more or less, as signs of life are asked for on any that is idle.
 	goroutines := func() int { return runtime.NumGoroutine() - 5*relay.Conns() }
-	heap, before := memory(), goroutines()
+	heap, before := backendtest.Heap(), goroutines()
 	for range 10 {
 		round(100)
 	}
@@ -258,14 +258,7 @@ func TestNothingGrows(t *testing.T) {
 	r.Alive(2)
 	other.Alive(2)
 	proctest.Eventually(t, "as many goroutines as before", func() bool { return goroutines() <= before })
-	if grown := memory() - heap; grown > 1<<20 {
+	if grown := backendtest.Heap() - heap; grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-}
-
-func memory() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

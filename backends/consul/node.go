@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -247,15 +246,5 @@ func reason(err error) string {
 	if said, ok := errors.AsType[api.StatusError](err); ok {
 		return fmt.Sprintf("%s (status %d)", cmp.Or(said.Body, "an answer without words"), said.Code)
 	}
-	if asked, ok := errors.AsType[*url.Error](err); ok {
-		err = asked.Err
-	}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer in time"
-	case err.Error() == "EOF", err.Error() == "unexpected EOF":
-		return "connection closed"
-	}
-	return err.Error()
+	return storeaddr.Reason(err)
 }

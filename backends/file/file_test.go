@@ -276,7 +276,7 @@ func TestNothingGrows(t *testing.T) {
 		r.until(fmt.Sprintf("/a=%d /b=%d", n-1, n-1))
 	}
 	round(10)
-	heap, goroutines, files := memory(), runtime.NumGoroutine(), openFiles(t)
+	heap, goroutines, files := backendtest.Heap(), runtime.NumGoroutine(), openFiles(t)
 	for range 10 {
 		round(100)
 	}
@@ -286,16 +286,9 @@ func TestNothingGrows(t *testing.T) {
 	if got := openFiles(t); got > files {
 		t.Errorf("got %d open files, want %d as before", got, files)
 	}
-	if grown := memory() - heap; grown > 1<<20 {
+	if grown := backendtest.Heap() - heap; grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-}
-
-func memory() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // openFiles is zero where the system does not list them.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"syscall"
 
 	"github.com/gomodule/redigo/redis"
@@ -130,17 +129,5 @@ type Error struct {
 	Err   error
 }
 
-func (e *Error) Error() string { return e.Where + ": " + reason(e.Err) }
+func (e *Error) Error() string { return e.Where + ": " + storeaddr.Reason(e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
-
-// reason is what err says, as a person would.
-func reason(err error) string {
-	var timeout net.Error
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
-		return "no answer in time"
-	}
-	if err.Error() == "EOF" {
-		return "connection closed"
-	}
-	return err.Error()
-}

@@ -236,7 +236,7 @@ func TestNothingGrows(t *testing.T) {
 		r.Until("the last change", func() bool { return r.Keys["/k/9"] == last && r.Keys["/k/h/f9"] == last })
 	}
 	round(100)
-	heap, goroutines := memory(), runtime.NumGoroutine()
+	heap, goroutines := backendtest.Heap(), runtime.NumGoroutine()
 	if got := s.Clients("muster"); got != 4 {
 		t.Errorf("two watches have %d connections, want 4", got)
 	}
@@ -253,16 +253,9 @@ func TestNothingGrows(t *testing.T) {
 	r.Alive(2)
 	// A feed may be about to start or end a goroutine.
 	proctest.Eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
-	if grown := memory() - heap; grown > 1<<20 {
+	if grown := backendtest.Heap() - heap; grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-}
-
-func memory() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 func TestSlowLoopDoesNotMakeRedisWait(t *testing.T) {

@@ -256,7 +256,7 @@ func TestNothingGrows(t *testing.T) {
 	}
 	round(100)
 	goroutines := func() int { return runtime.NumGoroutine() - 5*relay.Conns() }
-	heap, before := memory(), goroutines()
+	heap, before := backendtest.Heap(), goroutines()
 	for range 10 {
 		round(100)
 	}
@@ -270,14 +270,7 @@ func TestNothingGrows(t *testing.T) {
 	// As many as are read at once, and the one for what is asked before.
 	proctest.Eventually(t, "few connections", func() bool { return relay.Conns() <= 9 })
 	proctest.Eventually(t, "as many goroutines as before", func() bool { return goroutines() <= before })
-	if grown := memory() - heap; grown > 1<<20 {
+	if grown := backendtest.Heap() - heap; grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-}
-
-func memory() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -225,15 +224,5 @@ func reason(err error) string {
 		words = strings.TrimPrefix(strings.TrimPrefix(words, "1 error occurred: "), "* ")
 		return fmt.Sprintf("%s (status %d)", cmp.Or(words, "an answer without words"), said.StatusCode)
 	}
-	if asked, ok := errors.AsType[*url.Error](err); ok {
-		err = asked.Err
-	}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer in time"
-	case err.Error() == "EOF", err.Error() == "unexpected EOF":
-		return "connection closed"
-	}
-	return err.Error()
+	return storeaddr.Reason(err)
 }

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/go-zookeeper/zk"
+
+	"muster/internal/storeaddr"
 )
 
 const (
@@ -225,17 +226,5 @@ type Error struct {
 	Err  error
 }
 
-func (e *Error) Error() string { return "zookeeper " + e.Addr + ": " + reason(e.Err) }
+func (e *Error) Error() string { return "zookeeper " + e.Addr + ": " + storeaddr.Reason(e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
-
-// reason is what err says, as a person would.
-func reason(err error) string {
-	var timeout net.Error
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return errSilent.Error()
-	case err.Error() == "EOF":
-		return "connection closed"
-	}
-	return err.Error()
-}

@@ -195,7 +195,7 @@ func TestNothingGrows(t *testing.T) {
 		r.Until("the last change", func() bool { return r.Keys["/k/9/a"] == fmt.Sprint(n-1) })
 	}
 	round(100)
-	heap, goroutines := memory(), runtime.NumGoroutine()
+	heap, goroutines := backendtest.Heap(), runtime.NumGoroutine()
 	if got := s.Sessions(); got != 2 {
 		t.Errorf("two watches have %d sessions, want 2", got)
 	}
@@ -212,16 +212,9 @@ func TestNothingGrows(t *testing.T) {
 	proctest.Eventually(t, "two connections", func() bool { return s.Sessions() == 2 })
 	r.Alive(2)
 	proctest.Eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
-	if grown := memory() - heap; grown > 1<<20 {
+	if grown := backendtest.Heap() - heap; grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-}
-
-func memory() int64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // Who may not read a node does not see it, and learns of it from the log; who may

@@ -1,8 +1,11 @@
 package storeaddr
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,6 +110,22 @@ func TestHostPort(t *testing.T) {
 		got, err := HostPort(node, "7")
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("HostPort(%q): got %q, %v, want %q", node, got, err, want)
+		}
+	}
+}
+
+func TestReason(t *testing.T) {
+	for err, want := range map[error]string{
+		io.EOF:                   "connection closed",
+		errors.New("EOF"):        "connection closed",
+		io.ErrUnexpectedEOF:      "connection closed",
+		context.DeadlineExceeded: "no answer in time",
+		os.ErrDeadlineExceeded:   "no answer in time",
+		errors.New("other"):      "other",
+		&url.Error{Op: "Get", URL: "http://h/", Err: errors.New("refused")}: "refused",
+	} {
+		if got := Reason(err); got != want {
+			t.Errorf("Reason(%v): got %q, want %q", err, got, want)
 		}
 	}
 }
