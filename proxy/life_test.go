@@ -365,8 +365,8 @@ func TestListenersChange(t *testing.T) {
 	}
 }
 
-// New settings of a listener hold for new connections; its socket stays open
-// all the time.
+// New settings of a listener hold for connections that come; its socket stays
+// open all the time.
 func TestListenerSettings(t *testing.T) {
 	a := testserver.New(t, "a")
 	plan := sole(of(a)...)

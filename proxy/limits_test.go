@@ -2,11 +2,10 @@ package proxy_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -217,36 +216,53 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// What a service has set holds from the next request on, on open connections
-// too; what a listener has set for new connections.
+// What a service or a listener has set holds from the next request on, on open
+// connections too; what runs goes on.
 func TestSettingsChange(t *testing.T) {
 	a := testserver.New(t, "a")
 	plan := sole(of(a)...)
-	p, addr := start(t, proxy.Config{}, plan)
-	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+	log := new(lines)
+	plan.AccessLog = "json"
+	p, addr := start(t, proxy.Config{AccessLog: log, Drain: -1}, plan)
+	running := testserver.Dial(t, addr)
+	running.Send("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+	a.WaitHeld(t, 1)
+
+	const post = "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\nContent-Length: 5\r\n\r\nhello"
 	c := testserver.Dial(t, addr)
 	if code, _ := exchange(t, c, post); code != 200 {
 		t.Fatalf("status %d, want 200", code)
 	}
-	next := with(plan, plan.Services[0].Endpoints...)
-	next.Services[0].Limits.Body = 4
-	p.Update(next)
-	if code, _ := exchange(t, c, post); code != 413 {
-		t.Errorf("limits.body: status %d on the open connection, want 413", code)
+	if line := log.wait(t, 1); !strings.Contains(line, `"client":"127.0.0.1"`) {
+		t.Errorf("a stranger's line %s", line)
+	}
+	next := *plan
+	next.Listeners = []proxy.Listener{{Bind: "127.0.0.1:0", Limits: proxy.Limits{Target: 2}, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}
+	p.Update(&next)
+	await(t, "settings", func() bool { return p.Status().Settings != nil })
+	if code, _ := exchange(t, c, post); code != 200 {
+		t.Fatalf("status %d, want 200", code)
+	}
+	if line := log.wait(t, 2); !strings.Contains(line, `"client":"192.0.2.7","peer":"127.0.0.1"`) {
+		t.Errorf("trusted: lines %s, want the client it tells of", line)
+	}
+	if code, _ := exchange(t, c, "GET /abc HTTP/1.1\r\nHost: x\r\n\r\n"); code != 414 {
+		t.Errorf("limits.target: status %d on the open connection, want 414", code)
 	}
 
 	c = testserver.Dial(t, addr)
-	if code, _ := exchange(t, c, hello); code != 200 {
+	if code, _ := exchange(t, c, post); code != 200 {
 		t.Fatalf("status %d, want 200", code)
 	}
-	last := *next
-	last.Listeners = []proxy.Listener{{Bind: "127.0.0.1:0", Limits: proxy.Limits{Target: 2}}}
-	p.Update(&last)
-	if rest, err := c.Rest(); rest != "" || err != nil && !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the idle connection: %q, %v, want its end", rest, err)
+	last := with(&next, plan.Services[0].Endpoints...)
+	last.Services[0].Limits.Body = 4
+	p.Update(last)
+	if code, _ := exchange(t, c, post); code != 413 {
+		t.Errorf("limits.body: status %d on the open connection, want 413", code)
 	}
-	if code, _ := exchange(t, testserver.Dial(t, addr), "GET /abc HTTP/1.1\r\nHost: x\r\n\r\n"); code != 414 {
-		t.Errorf("limits.target: status %d on a new connection, want 414", code)
+	a.Release(t)
+	if code := running.Response(t, "GET").StatusCode; code != 200 {
+		t.Errorf("the request that ran all the time: status %d, want 200", code)
 	}
 }
 

@@ -78,8 +78,8 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 		counter(descRefused, n, strconv.Itoa(a.Status), a.Error)
 	}
 	for _, l := range v.listeners {
-		gauge(descConns, float64(l.gate.Open()), l.addr)
-		counter(descTurned, l.gate.TurnedAway(), l.addr)
+		gauge(descConns, float64(l.front.Open()), l.addr)
+		counter(descTurned, l.front.TurnedAway(), l.addr)
 	}
 	for _, s := range v.services {
 		name := label(s.plan.Name)

@@ -36,7 +36,7 @@ func (p *Proxy) Listen() error {
 	err := errors.Join(errs...)
 	if err != nil {
 		for bind, l := range p.open {
-			l.socket.Close()
+			l.Close()
 			delete(p.open, bind)
 		}
 	}
@@ -50,7 +50,7 @@ func (p *Proxy) Addrs() []string {
 	defer p.mu.Unlock()
 	addrs := []string{} // JSON shows a list
 	for l := range p.opened {
-		addrs = append(addrs, l.socket.Addr().String())
+		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs
 }
@@ -103,7 +103,7 @@ func (p *Proxy) serve(ctx context.Context) {
 		case <-ctx.Done():
 			p.mu.Lock()
 			for bind, l := range p.open {
-				l.close()
+				l.Close()
 				delete(p.open, bind)
 			}
 			p.mu.Unlock()
@@ -121,7 +121,7 @@ func (p *Proxy) relist(ctx context.Context, serving *sync.WaitGroup) (ok bool) {
 	for bind, l := range p.open {
 		if !slices.ContainsFunc(p.plan.Listeners, func(l Listener) bool { return l.Bind == bind }) {
 			p.log.Info("listener closed", "bind", bind)
-			l.close()
+			l.Close()
 			delete(p.open, bind)
 		}
 	}
@@ -139,10 +139,14 @@ func (p *Proxy) relist(ctx context.Context, serving *sync.WaitGroup) (ok bool) {
 			delete(p.failing, plan.Bind)
 			l = p.open[plan.Bind]
 		}
-		if l.stop != nil && sameSettings(l.plan, plan) {
-			continue
+		if l.stop == nil {
+			p.start(ctx, serving, l)
 		}
-		p.start(ctx, serving, l, plan)
+		if !sameSettings(l.plan, plan) {
+			l.front.Set(plan.engine(p.drain))
+			p.log.Info("listener has new settings", "addr", l.Addr(), "source", plan.Source)
+		}
+		l.plan = plan
 	}
 	return ok
 }
@@ -171,7 +175,7 @@ func (l *Listener) engine(drain time.Duration) portable.Listener {
 		Header: l.Timeout.Header, Body: l.Timeout.Body, Idle: l.Timeout.Idle,
 		Write: l.Timeout.Write, Expect: l.Timeout.Expect, HalfClose: l.Timeout.HalfClose, Drain: drain,
 		Head: l.Limits.Head, Target: l.Limits.Target, Fields: l.Limits.Fields, Requests: max(l.Limits.Requests, 0),
-		MinRate: max(l.Limits.MinRate, 0), PerClient: max(l.Limits.PerClient, 0),
+		MinRate: max(l.Limits.MinRate, 0), PerClient: max(l.Limits.PerClient, 0), Connections: l.Limits.connections(),
 		Trusted: l.Trusted, Trace: l.Trace,
 		Rules: http1.Rules{
 			Dots: l.Dots, Drop: l.Drop, Via: l.Via,
@@ -182,26 +186,14 @@ func (l *Listener) engine(drain time.Duration) portable.Listener {
 	}
 }
 
-// start serves l with the settings of plan. Whoever served it before goes on
-// with the connections it has, and drains.
-func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener, plan Listener) {
-	if l.stop == nil {
-		serving.Go(func() { l.accept(p.log) })
-		p.log.Info("listening", "addr", l.socket.Addr(), "source", plan.Source)
-	} else {
-		l.stop()
-	}
-	// Not ended by ctx but by close, which frees the address first.
+// start serves l.
+func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener) {
+	p.log.Info("listening", "addr", l.Addr(), "source", l.plan.Source)
+	// Not ended by ctx but by Close, which frees the address first.
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	l.plan = plan
-	l.gate.Limit(plan.Limits.connections())
-	settings := plan.engine(p.drain)
-	settings.Gate = l.gate
-	share := l.share()
 	serving.Go(func() {
-		err := p.engine.Serve(ctx, share, settings)
-		if err != nil {
-			p.log.Error("listener ended", "bind", plan.Bind, "err", err)
+		if err := p.engine.Serve(ctx, l, l.front); err != nil {
+			p.log.Error("listener ended", "addr", l.Addr(), "err", err)
 		}
 	})
 }
@@ -210,7 +202,7 @@ func (p *Proxy) start(ctx context.Context, serving *sync.WaitGroup, l *listener,
 func (p *Proxy) listen(plan Listener) error {
 	socket, err := open(plan.Bind)
 	if err == nil {
-		p.open[plan.Bind] = newListener(socket, plan)
+		p.open[plan.Bind] = newListener(socket, p.log, plan, plan.engine(p.drain))
 		return nil
 	}
 	source := cmp.Or(plan.Source, "default")

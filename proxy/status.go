@@ -146,9 +146,9 @@ type view struct {
 }
 
 type listenerView struct {
-	addr string
-	plan Listener // as it is served
-	gate *portable.Gate
+	addr  string
+	plan  Listener // as it is served
+	front *portable.Front
 }
 
 type serviceView struct {
@@ -162,7 +162,7 @@ func (p *Proxy) view() view {
 	defer p.mu.Unlock()
 	v := view{ready: p.plan.Ready, routes: p.plan.Routes, services: make([]serviceView, 0, len(p.order)), leaving: make(map[string][]*upstream)}
 	for l := range p.opened {
-		v.listeners = append(v.listeners, listenerView{l.socket.Addr().String(), l.plan, l.gate})
+		v.listeners = append(v.listeners, listenerView{l.Addr().String(), l.plan, l.front})
 	}
 	for _, s := range p.order {
 		v.services = append(v.services, serviceView{s.plan, s.stats, s.upstreams})

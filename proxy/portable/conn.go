@@ -19,9 +19,10 @@ type conn struct {
 	*serving
 	standing
 	sock  *socket
-	peer  string // address without port
-	rules *http1.Rules
-	in    buffer // read, and not used yet
+	how   *manner
+	peer  string       // address without port
+	rules *http1.Rules // of how
+	in    buffer       // read, and not used yet
 	now   time.Time
 	asked int       // requests so far
 	x     *exchange // from the first byte of a request on
@@ -34,16 +35,25 @@ type conn struct {
 
 func newConn(s *serving, c net.Conn) *conn {
 	addr := peerOf(c)
-	cc := &conn{serving: s, sock: newSocket(c), peer: "unknown", rules: s.rules[0]} // not of the internet
+	cc := &conn{serving: s, sock: newSocket(c), peer: "unknown"} // not of the internet
 	if addr.IsValid() {
 		cc.peer = addr.String()
 	}
-	if len(s.how.Trusted) > 0 && s.how.trusts(addr) {
-		cc.rules = s.rules[1] // and it may have any number of connections
-	} else if s.how.PerClient > 0 {
-		cc.standing = s.how.Gate.judge(addr, s.how.PerClient)
+	trusted := cc.adopt(s.front.how.Load())
+	if cc.how.PerClient > 0 && !trusted { // a proxy may have any number of connections
+		cc.standing = s.front.judge(addr, cc.how.PerClient)
 	}
 	return cc
+}
+
+// adopt goes by how from now on. It reports whether that trusts the peer.
+func (c *conn) adopt(how *manner) bool {
+	c.how, c.rules = how, how.rules[0]
+	if len(how.Trusted) == 0 || !how.trusts(peerOf(c.sock.Conn)) {
+		return false
+	}
+	c.rules = how.rules[1]
+	return true
 }
 
 // peerOf is the address of who connected; zero where it is not of the internet.
@@ -122,13 +132,16 @@ func (c *conn) next(first bool) bool {
 	if !c.await(first) {
 		return false
 	}
+	if how := c.front.how.Load(); how != c.how {
+		c.adopt(how)
+	}
 	c.counted = true
 	c.running.enter()
 	c.asked++
 	c.x = newExchange(c)
 	limit := c.now.Add(c.how.Header)
 	for {
-		n, f := c.x.req.Parse(c.in.bytes(), c.limits)
+		n, f := c.x.req.Parse(c.in.bytes(), c.how.limits)
 		if f != 0 {
 			c.x.head = c.in.bytes()
 			c.x.refuse(f)

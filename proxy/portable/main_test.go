@@ -37,7 +37,7 @@ func serve(t testing.TB, c portable.Config, path, addr string) (*portable.Engine
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- e.Serve(ctx, l, portable.Listener{}) }()
+	go func() { served <- e.Serve(ctx, l, portable.NewFront(portable.Listener{})) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,13 +29,13 @@ type Listener struct {
 	MinRate   int // bytes of a body that a client sends in a second it is waited for; none
 	PerClient int // connections of one client, an IPv4 address or a /64 of IPv6; no limit
 
+	Connections int // at a time; no limit
+
 	Trusted []netip.Prefix // clients that are proxies: what they tell of theirs is kept
 	Rules   http1.Rules    // but for Trusted in them, which is of the client
 	Trace   bool           // TRACE passes
 	Quiet   bool           // answers that are made here have no Proxy-Status
 	Tells   bool           // answers of endpoints have one too
-
-	Gate *Gate // of the address, through all calls of Serve for it; nil: one of its own
 }
 
 // trusts reports whether addr is that of a proxy in front.
@@ -65,9 +64,6 @@ func (l Listener) defaults() Listener {
 	l.Head = cmp.Or(l.Head, 32<<10)
 	l.Target = cmp.Or(l.Target, 8<<10)
 	l.Fields = cmp.Or(l.Fields, http1.MaxRequestFields)
-	if l.Gate == nil {
-		l.Gate = NewGate()
-	}
 	return l
 }
 
@@ -89,9 +85,7 @@ const (
 // A serving is one call of Serve.
 type serving struct {
 	engine *Engine
-	how    Listener
-	limits http1.Limits
-	rules  [2]*http1.Rules // for strangers, and for proxies in front
+	front  *Front
 	base   context.Context // of what is dialled; ended when the rest is cut off
 
 	draining atomic.Bool
@@ -105,32 +99,28 @@ type serving struct {
 
 // Serve accepts connections from l until ctx ends. Then it closes l and the
 // idle connections, lets running requests and tunnels finish for the drain
-// time, cuts the rest off, and returns nil. Any other end is an error.
-func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error {
-	how = how.defaults()
+// time, cuts the rest off, and returns nil. Any other end is an error. Where there
+// are as many connections as may be it accepts no other: clients wait in the queue
+// of the system.
+func (e *Engine) Serve(ctx context.Context, l net.Listener, front *Front) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	s := &serving{
-		engine: e, how: how, base: base, running: newCrowd(), conns: newCrowd(), all: make(map[*conn]struct{}),
-		limits: http1.Limits{Head: how.Head, Target: how.Target, Fields: how.Fields},
-	}
-	if !reflect.ValueOf(how.Rules).IsZero() {
-		s.rules[0] = &how.Rules
-	}
-	trusted := how.Rules
-	trusted.Trusted = true
-	s.rules[1] = &trusted
+	s := &serving{engine: e, front: front, base: base, running: newCrowd(), conns: newCrowd(), all: make(map[*conn]struct{})}
 	e.startSweeping()
 	defer e.stopSweeping()
 	served := make(chan error, 1)
-	go func() { served <- s.accept(l) }()
+	go func() { served <- s.accept(ctx, l) }()
 	var err error
 	select {
 	case err = <-served:
 	case <-ctx.Done():
 		l.Close()
-		<-served // everything that was accepted is known from here on
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(how.Drain, 0))
+		<-served
+	}
+	if ctx.Err() != nil {
+		err = nil
+		// Everything that was accepted is known from here on.
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(front.how.Load().Drain, 0))
 		s.drain(limit)
 		cancel()
 	}
@@ -140,12 +130,16 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, how Listener) error 
 	return err
 }
 
-func (s *serving) accept(l net.Listener) error {
+func (s *serving) accept(ctx context.Context, l net.Listener) error {
 	for {
+		if s.front.full() && !s.pause(ctx, l) {
+			return nil
+		}
 		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
+		s.front.enter()
 		s.conns.enter()
 		cc := newConn(s, c)
 		if cc.closed {
@@ -160,13 +154,26 @@ func (s *serving) accept(l net.Listener) error {
 	}
 }
 
+// pause waits until another connection may be accepted; not when ctx has ended.
+func (s *serving) pause(ctx context.Context, l net.Listener) bool {
+	s.engine.Log.Warn("as many connections as may be, accepting no more", "addr", l.Addr(), "connections", s.front.Open())
+	for s.front.full() {
+		select {
+		case <-s.front.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	s.engine.Log.Info("accepting again", "addr", l.Addr())
+	return true
+}
+
 // left is called when a connection has ended.
 func (s *serving) left(c *conn) {
 	s.mu.Lock()
 	delete(s.all, c)
 	s.mu.Unlock()
-	s.how.Gate.forget(c.standing)
-	s.how.Gate.Leave()
+	s.front.leave(c.standing)
 	s.conns.leave()
 }
 
