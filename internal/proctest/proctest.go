@@ -21,7 +21,7 @@ import (
 
 // Patience is how long a test waits for something that has to happen. It is
 // long, because the machine may be slow; nobody asserts it.
-const Patience = 30 * time.Second
+const Patience = 90 * time.Second
 
 // Build returns the path of a command of this module, such as
 // "muster/cmd/muster", built once per test binary.
