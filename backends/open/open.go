@@ -17,6 +17,7 @@ import (
 	"muster/backends/env"
 	"muster/backends/etcd"
 	"muster/backends/file"
+	"muster/backends/rancher"
 	"muster/backends/redis"
 	"muster/backends/ssm"
 	"muster/backends/vault"
@@ -38,11 +39,12 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "dynamodb", "ssm", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "dynamodb", "ssm", "rancher", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
 // consul://HOST:PORT,…, consuls://… (TLS), vault://HOST:PORT,…, vaults://… (TLS),
-// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, ssm:, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, ssm:,
+// rancher://HOST/VERSION, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -64,6 +66,8 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return dynamodb.Open(rawurl, log)
 	case ok && scheme == "ssm":
 		return ssm.Open(rawurl, log)
+	case ok && scheme == "rancher":
+		return rancher.Open(rawurl)
 	case ok && scheme == "docker":
 		return docker.Open(rawurl, os.Getenv, log)
 	case ok && scheme == "file":
@@ -77,7 +81,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, rancher://HOST/VERSION, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -151,12 +155,12 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 			return nil, fmt.Errorf("docker has one engine: got the nodes %s", strings.Join(c.Nodes, ", "))
 		}
 		return docker.Open(strings.Join(append(c.Nodes, "docker:")[:1], ""), os.Getenv, c.Log)
+	case "rancher":
+		return rancher.New(rancher.Config{Nodes: c.Nodes})
 	case "file":
 		return file.New(file.Config{Paths: c.Files, Filter: c.Filter, Match: backends.HasPrefix}), nil
 	case "env":
 		return env.New(env.Config{Environ: os.Environ, Match: backends.HasPrefix}), nil
-	case "rancher":
-		return nil, fmt.Errorf("backend %q is not available yet: want etcd, etcdv3, consul, vault, redis, zookeeper, dynamodb, ssm, docker, file or env", c.Backend)
 	}
 	return nil, ErrBackend
 }

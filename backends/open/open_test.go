@@ -19,6 +19,7 @@ func TestURL(t *testing.T) {
 		"vault://u:p@127.0.0.1":        "*vault.Store",
 		"vaults://a,b:1?auth=cert":     "*vault.Store",
 		"redis://127.0.0.1/3":          "*redis.Store",
+		"rancher://a:81/latest":        "*rancher.Store",
 		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
 		"dynamodb:keys?interval=1m":    "*dynamodb.Store",
@@ -86,7 +87,8 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "consul", Scheme: "ftp"}, `scheme "ftp": want http or https`},
 		{ConfdConfig{Backend: "vault", Auth: vault.Auth{Type: "token", Token: "t"}, Nodes: []string{"http://127.0.0.1:8200"}}, ""},
 		{ConfdConfig{Backend: "vault", Auth: vault.Auth{Type: "app-role", RoleID: "r"}}, "secret-id is missing from configuration"},
-		{ConfdConfig{Backend: "rancher"}, `backend "rancher" is not available yet`},
+		{ConfdConfig{Backend: "rancher"}, ""},
+		{ConfdConfig{Backend: "rancher", Nodes: []string{"https://h"}}, "plain HTTP"},
 		{ConfdConfig{Backend: "Etcd"}, "Invalid backend"},
 	} {
 		s, err := Confd(c.config)

@@ -11,6 +11,7 @@ import (
 	"muster/internal/awstest"
 	"muster/internal/consultest"
 	"muster/internal/proctest"
+	"muster/internal/ranchertest"
 	"muster/internal/redistest"
 	"muster/internal/vaulttest"
 	"muster/internal/zktest"
@@ -66,6 +67,24 @@ func TestZooKeeper(t *testing.T) {
 		env:     []string{"ZOOKEEPER=" + s.Addr()},
 		put:     func(*testing.T) { s.Put("/services/web/3", "10.0.0.3:80") },
 		restart: func() { s.Kill(); s.Restart() },
+	})
+}
+
+// What it knows comes from Rancher, so that the scripts write the file that it is
+// told to read, and everything is in it at each change.
+func TestRancher(t *testing.T) {
+	proctest.Need(t, "curl")
+	s := ranchertest.Start(t, ranchertest.Config{File: filepath.Join(t.TempDir(), "answers.json")})
+	container := func(name, ip string) any { return map[string]any{"name": name, "primary_ip": ip} }
+	example(t, "rancher", store{
+		env: []string{"RANCHER=" + s.Addr(), "RELOAD=" + s.ReloadAddr(), "ANSWERS=" + s.File()},
+		put: func(*testing.T) {
+			s.Put("/latest/services", []any{map[string]any{
+				"name": "web", "metadata": map[string]any{"timeout": "5s"},
+				"containers": []any{container("web-1", "10.0.0.1"), container("web-2", "10.0.0.2"), container("web-3", "10.0.0.3")},
+			}})
+		},
+		restart: func() { s.Stop(); s.Start() },
 	})
 }
 

@@ -89,6 +89,9 @@ func (std *program) run(ctx context.Context, log *slog.Logger, o *options) error
 	if o.Backend == "dynamodb" {
 		log.Info("DynamoDB table set to " + o.Table)
 	}
+	if o.Backend == "rancher" {
+		log.Info("Using Rancher Metadata URL: " + metadataURL(o.Nodes))
+	}
 	if o.Backend == "vault" {
 		if err := checkVault(o, log); err != nil {
 			return err
@@ -205,6 +208,18 @@ func (std *program) localEndpoint(backend string) string {
 		return endpoint
 	}
 	return map[string]string{"dynamodb": "http://localhost:8000", "ssm": "http://localhost:8001"}[backend]
+}
+
+// metadataURL is the first of rancher's nodes, as the original names it.
+func metadataURL(nodes []string) string {
+	if len(nodes) == 0 {
+		return "http://rancher-metadata"
+	}
+	_, after, ok := strings.Cut(nodes[0], "://")
+	if ok {
+		return "http://" + after
+	}
+	return "http://" + nodes[0]
 }
 
 // bareNodes are etcd's nodes without what the original does not look at: of a

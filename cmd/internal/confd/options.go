@@ -17,8 +17,7 @@ import (
 	"muster/template"
 )
 
-// options are what confd can be told. A toml name is the key in confd.toml, and
-// those of stores that are not available yet are accepted too.
+// options are what confd can be told. A toml name is the key in confd.toml.
 type options struct {
 	Backend   string   `toml:"backend"`
 	Nodes     []string `toml:"nodes"`
@@ -82,7 +81,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	f.SetOutput(output)
 	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
 	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
-	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, vault, redis, zookeeper, dynamodb, ssm, docker, file or env")
+	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, vault, redis, zookeeper, dynamodb, ssm, rancher, docker, file or env")
 	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
 	str(&o.Confdir, "confdir", "folder of conf.d and templates")
 	str(&o.ConfigFile, "config-file", "confd's own configuration")

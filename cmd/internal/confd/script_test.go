@@ -65,7 +65,7 @@ func runScripts(t *testing.T, pattern, files string) {
 		t.Fatalf("%s: no scripts: %v", pattern, err)
 	}
 	for _, script := range scripts {
-		c := &commands{t: t, redis: redisCommand{t: t}, zookeeper: zookeeperCommand{t: t}, aws: awsCommand{t: t}, consul: consulCommand{t: t}, vault: vaultCommand{t: t}}
+		c := &commands{t: t, redis: redisCommand{t: t}, zookeeper: zookeeperCommand{t: t}, aws: awsCommand{t: t}, consul: consulCommand{t: t}, vault: vaultCommand{t: t}, rancher: rancherCommand{t: t}}
 		testscript.Run(t, testscript.Params{
 			Files: []string{script},
 			Setup: func(env *testscript.Env) error {
@@ -75,7 +75,7 @@ func runScripts(t *testing.T, pattern, files string) {
 				return os.CopyFS(env.WorkDir, os.DirFS(files))
 			},
 			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-				"etcd": c.etcd, "redis": c.redis.run, "zookeeper": c.zookeeper.run, "aws": c.aws.run, "consul": c.consul.run, "vault": c.vault.run, "dns": c.dns, "waitfor": c.waitFor, "mode": c.mode, "stages": c.stages, "env2file": c.env2file,
+				"etcd": c.etcd, "redis": c.redis.run, "zookeeper": c.zookeeper.run, "aws": c.aws.run, "consul": c.consul.run, "vault": c.vault.run, "rancher": c.rancher.run, "dns": c.dns, "waitfor": c.waitFor, "mode": c.mode, "stages": c.stages, "env2file": c.env2file,
 			},
 		})
 	}
@@ -92,6 +92,7 @@ type commands struct {
 	aws       awsCommand
 	consul    consulCommand
 	vault     vaultCommand
+	rancher   rancherCommand
 }
 
 // etcd start [tls|mtls|auth] runs one, at $ETCD, with its files at $CA, $CERT
