@@ -102,6 +102,7 @@ type pending struct {
 	revision int64
 	put      map[string]KV
 	deleted  map[string]struct{} // always empty when full
+	final    map[string]KV       // what was put, and then deleted
 }
 
 func (p *pending) merge(c Change) {
@@ -125,8 +126,15 @@ func (p *pending) add(c Change) {
 	for _, kv := range c.Put {
 		p.put[kv.Key] = kv
 		delete(p.deleted, kv.Key)
+		delete(p.final, kv.Key)
+	}
+	for _, kv := range c.Final {
+		p.last(kv)
 	}
 	for _, key := range c.Deleted {
+		if kv, ok := p.put[key]; ok {
+			p.last(kv)
+		}
 		delete(p.put, key)
 		if p.full {
 			continue // the reader learns from its absence
@@ -136,6 +144,13 @@ func (p *pending) add(c Change) {
 		}
 		p.deleted[key] = struct{}{}
 	}
+}
+
+func (p *pending) last(kv KV) {
+	if p.final == nil {
+		p.final = make(map[string]KV)
+	}
+	p.final[kv.Key] = kv
 }
 
 // take returns the sum as one Change, its keys sorted, and starts anew.
@@ -152,6 +167,7 @@ func (p *pending) take() Change {
 	} else {
 		c = Change{Revision: p.revision, Full: p.full, Deleted: slices.Sorted(maps.Keys(p.deleted))}
 		c.Put = slices.SortedFunc(maps.Values(p.put), cmpKey)
+		c.Final = slices.SortedFunc(maps.Values(p.final), cmpKey)
 	}
 	*p = pending{}
 	return c

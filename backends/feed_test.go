@@ -74,11 +74,11 @@ func TestFeedMergesWhatNobodyTook(t *testing.T) {
 	s <- put(3, "a", "3")
 	s <- Change{Revision: 4, Deleted: []string{"b"}}
 	s <- put(5, "b", "5")
-	s <- Change{Revision: 6, Deleted: []string{"a", "c"}}
-	s <- Change{Revision: 7}
+	s <- Change{Revision: 6, Deleted: []string{"a", "c", "e"}, Final: []KV{kv("e", "0"), kv("f", "0")}}
+	s <- put(7, "f", "1")
 	close(s)
 	<-f.done // everything was taken in
-	want = Change{Revision: 7, Put: []KV{kv("b", "5")}, Deleted: []string{"a", "c"}}
+	want = Change{Revision: 7, Put: []KV{kv("b", "5"), kv("f", "1")}, Deleted: []string{"a", "c", "e"}, Final: []KV{kv("a", "3"), kv("e", "0")}}
 	if diff := cmp.Diff(want, next(t, f)); diff != "" {
 		t.Errorf("the sum: -want +got\n%s", diff)
 	}
@@ -98,7 +98,7 @@ func TestFeedFullReplacesWhatWasMerged(t *testing.T) {
 	f := NewFeed(t.Context(), s)
 	defer f.Close()
 	<-f.done
-	want := Change{Revision: 5, Full: true, Put: []KV{kv("b", "3"), kv("d", "5")}}
+	want := Change{Revision: 5, Full: true, Put: []KV{kv("b", "3"), kv("d", "5")}, Final: []KV{kv("c", "3")}}
 	if diff := cmp.Diff(want, next(t, f)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -30,11 +30,16 @@ type KV struct {
 // Put is everything there is. A Change with neither says only that the store
 // answered and stands at Revision; while the store answers, one comes at least
 // every second.
+//
+// Final are keys that were put since the Change before and are deleted again, as
+// they were put last: the last words of who left in a hurry. A store that can't
+// tell leaves it empty.
 type Change struct {
 	Revision int64
 	Full     bool
 	Put      []KV
 	Deleted  []string
+	Final    []KV
 }
 
 // A Store is a key-value store that muster reads and watches.

@@ -202,9 +202,10 @@ func (g *guard) suspects(old *catalog.Snapshot, c backends.Change) (list []*hold
 			list = append(list, &hold{Entry: e, shown: true})
 		}
 	}
+	leaving := leaving(old, c.Final)
 	if !c.Full {
 		for _, key := range c.Deleted {
-			if p, meta, ok := old.Place(key); ok && !meta {
+			if p, meta, ok := old.Place(key); ok && !meta && !leaving[p] {
 				suspect(old.Entry(p))
 			}
 		}
@@ -215,11 +216,24 @@ func (g *guard) suspects(old *catalog.Snapshot, c backends.Change) (list []*hold
 		there[kv.Key] = true
 	}
 	for e := range old.Entries() {
-		if e.Plain.Key != "" && !there[e.Plain.Key] {
+		if e.Plain.Key != "" && !there[e.Plain.Key] && !leaving[e.Place] {
 			suspect(e)
 		}
 	}
 	return list
+}
+
+// leaving are the places whose metadata said last that they drain: between two
+// Changes they have come to their end.
+func leaving(s *catalog.Snapshot, final []backends.KV) map[catalog.Place]bool {
+	places := make(map[catalog.Place]bool)
+	for _, kv := range final {
+		if p, meta, ok := s.Place(kv.Key); ok && meta {
+			a, err := catalog.ParseMetadata(kv.Value)
+			places[p] = err == nil && a.State == catalog.Draining
+		}
+	}
+	return places
 }
 
 // mass returns those of the suspects that are part of a mass, and those that

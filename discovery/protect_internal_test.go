@@ -68,6 +68,27 @@ func TestWhatIsAMass(t *testing.T) {
 	}
 }
 
+// Who drains and is gone between two Changes has left, the last one of its service
+// too; not so who was only changed and then expired.
+func TestLeavingInAHurryIsNoExpiry(t *testing.T) {
+	for state, held := range map[string]int{"draining": 0, "up": 1} {
+		for _, full := range []bool{false, true} {
+			g := guard{on: true, held: make(map[catalog.Place]*hold)}
+			c := backends.Change{
+				Full: full, Deleted: []string{"/services/web/0", "/services.meta/web/0"},
+				Final: []backends.KV{{Key: "/services.meta/web/0", Value: fmt.Sprintf(`{"state":%q}`, state)}, {Key: "/services/web/0", Value: "x"}},
+			}
+			if full {
+				c.Deleted = nil
+			}
+			g.filter(fleet(map[string]int{"web": 1}), c, time.Now())
+			if len(g.held) != held {
+				t.Errorf("%s at the last, full=%v: %d are held, want %d", state, full, len(g.held), held)
+			}
+		}
+	}
+}
+
 func TestWhatEndsAHold(t *testing.T) {
 	answers := true
 	w := New(Config{Probe: func(context.Context, catalog.Endpoint) error {

@@ -187,7 +187,7 @@ func (b *batch) add(e event) {
 
 func (b *batch) merge(o *batch) { b.events = append(b.events, o.events...) }
 
-// change is the newest event of each key.
+// change is the newest event of each key, and what was put before a delete.
 func (b *batch) change() (c backends.Change) {
 	slices.SortStableFunc(b.events, func(a, b event) int { return strings.Compare(a.Key, b.Key) })
 	for i, e := range b.events {
@@ -195,6 +195,9 @@ func (b *batch) change() (c backends.Change) {
 		case i+1 < len(b.events) && b.events[i+1].Key == e.Key:
 		case e.deleted:
 			c.Deleted = append(c.Deleted, e.Key)
+			if i > 0 && b.events[i-1].Key == e.Key && !b.events[i-1].deleted {
+				c.Final = append(c.Final, b.events[i-1].KV)
+			}
 		default:
 			c.Put = append(c.Put, e.KV)
 		}
