@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"muster/internal/freeport"
+	"muster/internal/proctest"
 )
 
 // readyWithin is generous: two slow cores may build and test ten other things.
@@ -239,7 +240,12 @@ func (s *Server) spawn() {
 		"--listen-client-urls", s.url(), "--advertise-client-urls", s.url(),
 		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", "http://" + s.peer,
 		"--initial-cluster", s.cluster,
-		"--unsafe-no-fsync", "--log-level", "warn",
+		"--log-level", "warn",
+	}
+	if s.opts.old {
+		args = append(args, "--logger", "zap")
+	} else {
+		args = append(args, "--unsafe-no-fsync")
 	}
 	if !strings.Contains(s.cluster, ",") {
 		// Alone it elects itself at once, and leases may be as short as 1 s.
@@ -251,7 +257,13 @@ func (s *Server) spawn() {
 			args = append(args, "--client-cert-auth", "--trusted-ca-file", c.CA)
 		}
 	}
-	s.cmd = exec.Command(Binary(s.tb), append(args, s.opts.flags...)...)
+	binary := ""
+	if s.opts.old {
+		binary = proctest.Need(s.tb, "etcd")
+	} else {
+		binary = Binary(s.tb)
+	}
+	s.cmd = exec.Command(binary, append(args, s.opts.flags...)...)
 	s.cmd.Env = append(os.Environ(), "GOMAXPROCS=2")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = dieWithParent()
