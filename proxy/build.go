@@ -279,6 +279,7 @@ func (p *Proxy) sweep() {
 		if !u.Idle() || now.Sub(u.left) < p.grace {
 			return false
 		}
+		u.SetState(balance.Gone) // before: who still asks it forgets it again
 		p.engine.Forget(&u.Upstream)
 		return true
 	})

@@ -17,10 +17,11 @@ const (
 	Starting
 	Draining
 	Leaving // gone from the plan
+	Gone    // and forgotten: should it come back, that is another upstream
 )
 
 func (s State) String() string {
-	return [...]string{"up", "starting", "draining", "leaving"}[s]
+	return [...]string{"up", "starting", "draining", "leaving", "gone"}[s]
 }
 
 // An Upstream is the running state of one endpoint: what it may be asked, what

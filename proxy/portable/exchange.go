@@ -308,7 +308,7 @@ func (x *exchange) release(failed bool) {
 	}
 	u.End(took, failed)
 	x.service.Freed()
-	if u.Idle() {
+	if u.State() == balance.Gone {
 		x.conn.engine.Forget(u)
 	}
 }
@@ -334,7 +334,7 @@ func (x *exchange) handBack() bool {
 	x.helper.stop(x)
 	res := x.res
 	if !x.body.over || x.helper.broken.Load() || x.helper.gone.Load() || res.Close || res.Body == http1.UntilClose || x.in.len() > 0 ||
-		x.upstream.State() == balance.Leaving {
+		x.upstream.State() >= balance.Leaving {
 		return true
 	}
 	x.conn.attach(nil)
