@@ -69,9 +69,8 @@ func TestFrozenServerIsLeftForTheNext(t *testing.T) {
 	r.Counts(1, 2)
 }
 
-// A snapshot that is restored takes the indexes back: the keys are those of then,
-// and changes of them are seen, though their index is lower than one that was.
-func TestIndexGoesBack(t *testing.T) {
+// A snapshot that is restored takes the keys back.
+func TestSnapshotRestored(t *testing.T) {
 	s := consultest.Start(t, consultest.Config{})
 	s.Put("k/1", "old")
 	snapshot, _, err := s.Client().Snapshot().Save(nil)

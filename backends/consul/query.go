@@ -126,14 +126,10 @@ func (l *lister) follow(ctx context.Context, pass func(listing) bool) error {
 		if !pass(found) {
 			return nil
 		}
-		// https://developer.hashicorp.com/consul/api-docs/features/blocking: one that
-		// goes back was reset, as when a snapshot is restored, and what was zero
-		// would not wait.
-		next := max(found.index, 1)
-		if next < index {
-			next = 0
-		}
-		index = next
+		// An index that went back, as when a snapshot is restored, is what to wait for
+		// next, as the list is of that moment. Zero would wait for nothing. See
+		// https://developer.hashicorp.com/consul/api-docs/features/blocking.
+		index = max(found.index, 1)
 		rest := time.NewTimer(min(max(l.took, restAtLeast), restAtMost))
 		select {
 		case <-rest.C:

@@ -100,33 +100,19 @@ type node struct {
 	transport *http.Transport
 }
 
-// nodes reads one of Nodes; a URL of ours may be several, and is about addresses
-// and TLS only.
-func (cfg *Config) nodes(text string) (all []*node, err error) {
-	scheme, rest, ok := strings.Cut(text, "://")
-	c := *cfg
-	nodes := []string{text}
+// node reads one of Nodes.
+func (cfg *Config) node(text string) (n *node, err error) {
+	scheme, host, ok := strings.Cut(text, "://")
 	switch {
+	case !ok && cfg.TLS:
+		scheme, host = "https", text
 	case !ok:
-	case scheme == "http" || scheme == "https":
-		c.TLS = scheme == "https"
-		nodes = []string{strings.TrimSuffix(rest, "/")}
-	default:
+		scheme, host = "http", text
+	case scheme != "http" && scheme != "https":
 		return nil, fmt.Errorf("node %q: want scheme http or https, or none", storeaddr.Hide(text))
 	}
-	for _, text := range nodes {
-		n, err := c.node(text)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, n)
-	}
-	return all, nil
-}
-
-func (cfg *Config) node(text string) (n *node, err error) {
 	n = &node{}
-	if n.addr, err = storeaddr.HostPort(text, defaultPort); err != nil {
+	if n.addr, err = storeaddr.HostPort(strings.TrimSuffix(host, "/"), defaultPort); err != nil {
 		return nil, err
 	}
 	secure, err := cfg.Files.Config()
@@ -137,10 +123,6 @@ func (cfg *Config) node(text string) (n *node, err error) {
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, TLSHandshakeTimeout: answerWithin,
 		DialContext: (&net.Dialer{Timeout: answerWithin / 2}).DialContext, ForceAttemptHTTP2: true,
 		MaxIdleConnsPerHost: atOnce, IdleConnTimeout: 30 * time.Second,
-	}
-	scheme := "http"
-	if cfg.TLS {
-		scheme = "https"
 	}
 	n.client, err = api.NewClient(&api.Config{
 		Address: scheme + "://" + n.addr, HttpClient: &http.Client{Transport: n.transport, CheckRedirect: noRedirect},

@@ -67,10 +67,11 @@ func (s *Store) readWith(ctx context.Context, prefixes []string, whole bool) (kv
 
 // A root is what one prefix, or one mount below it, asks for.
 type root struct {
-	name        string // of the key
-	read, list  string // Vault's paths
-	kv, unwrap  bool   // it is a KV engine; of version 2
-	mount, none bool   // it is the mount itself; nothing is mounted there
+	name       string // of the key
+	read, list string // Vault's paths
+	kv         bool   // it is in a KV engine
+	unwrap     bool   // the data are in a wrapper, as in version 2
+	mount      bool   // it is the mount itself
 }
 
 // roots finds out which engines prefixes are in. Those above mounts are all KV
@@ -112,7 +113,7 @@ func (s *Store) roots(ctx context.Context, prefixes []string) (roots []root, err
 			}
 		}
 		if !in && p != "" {
-			roots = append(roots, root{name: p, read: p[1:], list: p[1:], none: true})
+			roots = append(roots, root{name: p, read: p[1:], list: p[1:]})
 		}
 	}
 	slices.SortFunc(roots, func(a, b root) int { return cmp.Compare(a.name, b.name) })
@@ -207,7 +208,7 @@ func (s *Store) walk(ctx context.Context, r root, whole bool) (found []secret, n
 				found = append(found, secret{full, data})
 			case err == nil:
 			case name == "" && strings.Contains(err.Error(), "no handler for route"):
-				errs = append(errs, fmt.Errorf("key %q: %w: %w", r.name, errNoMount, err))
+				errs = append(errs, fmt.Errorf("key %q: %w: %w", r.name, noMountError{}, err))
 			case name == "" && status(err) == http.StatusForbidden && !whole && listed && len(names) > 1:
 				// Who may read what lies below a prefix gets that.
 			case name == "" && status(err) == http.StatusForbidden:

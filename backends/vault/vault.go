@@ -33,8 +33,8 @@ const DefaultInterval = 10 * time.Second
 // Config says where Vault is and how to get in.
 type Config struct {
 	// Nodes are servers of one cluster, of which the first that answers is used:
-	// HOST[:PORT] (8200 if no port is given), http:// or https:// before that, or a
-	// URL as [Open] takes it. Empty means 127.0.0.1:8200.
+	// HOST[:PORT] (8200 if no port is given), and http:// or https:// before that.
+	// Empty means 127.0.0.1:8200.
 	Nodes []string
 
 	// TLS is used for nodes that name no scheme.
@@ -101,9 +101,9 @@ func New(cfg Config) (*Store, error) {
 	}
 	errs := []error{cfg.Auth.check()}
 	for _, text := range cfg.Nodes {
-		nodes, err := cfg.nodes(text)
+		n, err := cfg.node(text)
 		errs = append(errs, err)
-		s.nodes = append(s.nodes, nodes...)
+		s.nodes = append(s.nodes, n)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -203,19 +203,22 @@ func (s *Store) keepFor(path string, data map[string]any, seconds int) {
 // outer are prefixes without slashes at their ends, and without those below
 // others; "" is everything.
 func outer(prefixes []string) (all []string) {
-	for _, p := range slices.Sorted(slices.Values(prefixes)) {
-		p = strings.TrimRight(p, "/")
-		if p != "" && p[0] != '/' { // no key is without a slash in front
-			continue
-		}
-		if !backends.UnderAny(nil, all, p) {
+	trimmed := slices.Clone(prefixes)
+	for i, p := range trimmed {
+		trimmed[i] = strings.TrimRight(p, "/")
+	}
+	slices.Sort(trimmed)
+	for _, p := range trimmed {
+		// No key is without a slash in front.
+		if (p == "" || p[0] == '/') && !backends.UnderAny(nil, all, p) {
 			all = append(all, p)
 		}
 	}
-	// "/a", "/a-b" and "/a/b" sort in this order.
-	return slices.DeleteFunc(all, func(p string) bool {
-		return slices.ContainsFunc(all, func(o string) bool { return o != p && backends.Under(o, p) })
-	})
+	return all
 }
 
-var errNoMount = errors.New("no secrets engine is mounted there")
+// A noMountError is about one prefix: others may be read.
+type noMountError struct{}
+
+func (noMountError) Error() string { return "no secrets engine is mounted there" }
+func (noMountError) Unwrap() error { return backends.ErrDenied }

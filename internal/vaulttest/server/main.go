@@ -102,7 +102,9 @@ func once(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, er
 	creds := &framework.Secret{
 		Type:   "creds",
 		Fields: map[string]*framework.FieldSchema{"user": {Type: framework.TypeString}},
-		Revoke: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) { return nil, nil },
+		Revoke: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+			return nil, nil
+		},
 	}
 	b := &framework.Backend{BackendType: logical.TypeLogical, Secrets: []*framework.Secret{creds}}
 	b.Paths = []*framework.Path{{
