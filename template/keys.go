@@ -68,8 +68,16 @@ func (x *index) at(names []string, prefix string) []string {
 }
 
 // split shares c out: what there is in it for each set. Full is for all of them.
+// One set alone gets everything: the store may know more of what belongs to a
+// prefix than [backends.Under].
 func (x *index) split(c backends.Change) map[string]*backends.Change {
 	parts := make(map[string]*backends.Change)
+	if len(x.names) == 1 {
+		if c.Full || len(c.Put)+len(c.Deleted) > 0 {
+			parts[x.names[0]] = &c
+		}
+		return parts
+	}
 	part := func(name string) *backends.Change {
 		p := parts[name]
 		if p == nil {

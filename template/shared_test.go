@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"muster/backends"
+	"muster/backends/file"
 	"muster/internal/proctest"
 )
 
@@ -136,7 +137,8 @@ func TestIndexIsUnder(t *testing.T) {
 			t.Fatalf("a Full Change is for %d of %d sets", len(parts), len(sets))
 		}
 		for name, part := range parts {
-			if !part.Full || slices.Contains(want, name) != (len(part.Put) == 1) {
+			mine := len(sets) == 1 || slices.Contains(want, name)
+			if !part.Full || mine != (len(part.Put) == 1) {
 				t.Fatalf("set %q gets %+v", name, part)
 			}
 		}
@@ -192,5 +194,22 @@ func TestFolderIsSyncedLater(t *testing.T) {
 	proctest.Eventually(t, "that the folder can't be synced", func() bool { return f.count(Failed) == 1 })
 	if s := f.engine.Status()[0]; !strings.Contains(s.Err, f.path("out")) {
 		t.Errorf("the status says %q, want the folder", s.Err)
+	}
+}
+
+// A store that matches by string, as confd opens env and file, does so under a
+// watch too.
+func TestWatchByString(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data.yaml")
+	if err := os.WriteFile(data, []byte("web: {a: 1}\nwebdav: {a: 2}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := share(file.New(file.Config{Paths: []string{data}, Match: backends.HasPrefix}))
+	for c, err := range s.Watch(t.Context(), []string{"/web"}) {
+		slices.SortFunc(c.Put, func(a, b backends.KV) int { return strings.Compare(a.Key, b.Key) })
+		if got := fmt.Sprint(c.Put); err != nil || got != "[{/web/a 1 0 0 0} {/webdav/a 2 0 0 0}]" {
+			t.Errorf("got %s, %v", got, err)
+		}
+		break
 	}
 }
