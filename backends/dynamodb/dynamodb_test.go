@@ -26,9 +26,9 @@ func TestPagesAreOneState(t *testing.T) {
 	if pages := s.Asked("Scan"); pages < 3 {
 		t.Fatalf("read in %d pages, want at least 3", pages)
 	}
-	s.Fail(func(_ string, body []byte) bool { return strings.Contains(string(body), "ExclusiveStartKey") })
+	s.Refuse(awstest.FailOn("ExclusiveStartKey"))
 	r.Fails("InternalServerError")
-	s.Fail(nil)
+	s.Refuse(nil)
 	d.Delete("/k/0")
 	r.Until("a key less", func() bool { return len(r.Keys) == 7 })
 	r.Counts(1, 1)

@@ -11,14 +11,17 @@ import (
 	"time"
 
 	"muster/backends"
+	"muster/backends/acm"
 	"muster/backends/consul"
 	"muster/backends/docker"
 	"muster/backends/dynamodb"
 	"muster/backends/env"
 	"muster/backends/etcd"
 	"muster/backends/file"
+	"muster/backends/imds"
 	"muster/backends/rancher"
 	"muster/backends/redis"
+	"muster/backends/secretsmanager"
 	"muster/backends/ssm"
 	"muster/backends/vault"
 	"muster/backends/zookeeper"
@@ -39,12 +42,12 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "dynamodb", "ssm", "rancher", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "dynamodb", "ssm", "secretsmanager", "acm", "imds", "rancher", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
 // consul://HOST:PORT,…, consuls://… (TLS), vault://HOST:PORT,…, vaults://… (TLS),
 // redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, ssm:,
-// rancher://HOST/VERSION, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// secretsmanager:, acm:, imds:, rancher://HOST/VERSION, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -66,6 +69,12 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return dynamodb.Open(rawurl, log)
 	case ok && scheme == "ssm":
 		return ssm.Open(rawurl, log)
+	case ok && scheme == "secretsmanager":
+		return secretsmanager.Open(rawurl, log)
+	case ok && scheme == "acm":
+		return acm.Open(rawurl, log)
+	case ok && scheme == "imds":
+		return imds.Open(rawurl, log)
 	case ok && scheme == "rancher":
 		return rancher.Open(rawurl)
 	case ok && scheme == "docker":
@@ -81,7 +90,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, rancher://HOST/VERSION, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, secretsmanager:, acm:, imds:, rancher://HOST/VERSION, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -113,6 +122,10 @@ type ConfdConfig struct {
 	// Of the stores of AWS.
 	Endpoint string // empty: as the SDK finds it
 	Table    string // of dynamodb
+
+	VersionStage string // of secretsmanager; empty: AWSCURRENT
+	NoFlatten    bool   // of secretsmanager: JSON stays one value
+	Passphrase   string // of acm: private keys are exported with it; empty: none is
 }
 
 // Confd opens the store that c names. Where confd lets keys belong to a prefix by
@@ -150,6 +163,12 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 		return dynamodb.New(dynamodb.Config{Config: c.aws(), Table: c.Table})
 	case "ssm":
 		return ssm.New(c.aws()), nil
+	case "secretsmanager":
+		return secretsmanager.New(secretsmanager.Config{Config: c.aws(), Stage: c.VersionStage, Whole: c.NoFlatten}), nil
+	case "acm":
+		return acm.New(acm.Config{Config: c.aws(), Passphrase: c.Passphrase}), nil
+	case "imds":
+		return imds.New(c.aws()), nil
 	case "docker":
 		if len(c.Nodes) > 1 {
 			return nil, fmt.Errorf("docker has one engine: got the nodes %s", strings.Join(c.Nodes, ", "))

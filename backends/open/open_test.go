@@ -24,6 +24,9 @@ func TestURL(t *testing.T) {
 		"rediss://:p@a,b:6380":         "*redis.Store",
 		"dynamodb:keys?interval=1m":    "*dynamodb.Store",
 		"ssm:?region=eu-west-1":        "*ssm.Store",
+		"secretsmanager:?flatten=no":   "*secretsmanager.Store",
+		"acm:":                         "*acm.Store",
+		"imds:?interval=1m":            "*imds.Store",
 		"docker:/run/docker.sock":      "*docker.Store",
 		"file:/etc/x.yaml":             "*file.Store",
 		"env:":                         "*env.Store",
@@ -52,7 +55,7 @@ func TestURLSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("URL(%q) = %v, %v, want an error with %q", url, s, err, want)
 		}
 	}
-	if _, err := URL("ectd://u:secret@h", nil); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err := URL("ectd://u:hunter2@h", nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v, want an error without the password", err)
 	}
 	if _, err := URL("none", nil); !errors.Is(err, ErrNone) {
@@ -82,6 +85,9 @@ func TestConfd(t *testing.T) {
 		{ConfdConfig{Backend: "zookeeper", Nodes: []string{"127.0.0.1:2181", "b"}}, ""},
 		{ConfdConfig{Backend: "dynamodb", Table: "keys"}, ""},
 		{ConfdConfig{Backend: "ssm"}, ""},
+		{ConfdConfig{Backend: "secretsmanager"}, ""},
+		{ConfdConfig{Backend: "acm"}, ""},
+		{ConfdConfig{Backend: "imds"}, ""},
 		{ConfdConfig{Backend: "dynamodb"}, "want the name of a table"},
 		{ConfdConfig{Backend: "consul", Scheme: "http", Nodes: []string{"127.0.0.1:8500"}}, ""},
 		{ConfdConfig{Backend: "consul", Scheme: "ftp"}, `scheme "ftp": want http or https`},

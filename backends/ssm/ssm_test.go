@@ -41,9 +41,9 @@ func TestPagesAreOneState(t *testing.T) {
 	if pages := s.Asked("GetParametersByPath"); pages < 5 {
 		t.Fatalf("read in %d pages, want at least 5: three and two that are empty", pages)
 	}
-	s.Fail(func(_ string, body []byte) bool { return strings.Contains(string(body), "NextToken") })
+	s.Refuse(awstest.FailOn("NextToken"))
 	r.Fails("ssm: GetParametersByPath: InternalServerError")
-	s.Fail(nil)
+	s.Refuse(nil)
 	p.Delete("/k/00")
 	r.Until("a parameter less", func() bool { return len(r.Keys) == 24 })
 	r.Counts(1, 1)

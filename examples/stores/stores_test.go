@@ -101,6 +101,8 @@ func TestDynamoDB(t *testing.T) {
 
 func TestSSM(t *testing.T) { ours(t, "ssm", awstest.NewSSM()) }
 
+func TestSecretsManager(t *testing.T) { ours(t, "secretsmanager", awstest.NewSecrets()) }
+
 // ours is the example of a service of AWS that awstest stands in for.
 func ours(t *testing.T, folder string, k awstest.Keeper) {
 	proctest.Need(t, "aws")
@@ -110,6 +112,45 @@ func ours(t *testing.T, folder string, k awstest.Keeper) {
 		put:     func(*testing.T) { k.Put("/services/web/3", "10.0.0.3:80") },
 		restart: func() { s.Stop(); s.Start() },
 	})
+}
+
+func TestACM(t *testing.T) {
+	proctest.Need(t, "aws")
+	proctest.Need(t, "openssl")
+	a := awstest.NewACM()
+	s := awstest.Start(t, a)
+	e := begin(t, "acm", awstest.Environ(s, awstest.Default))
+	e.script("keys.sh")
+	e.run()
+	first := e.until("web.pem", func(text string) bool { return strings.Contains(text, "BEGIN CERTIFICATE") })
+	e.script("change.sh")
+	second := e.until("web.pem", func(text string) bool { return text != first && strings.Contains(text, "BEGIN CERTIFICATE") })
+	s.Stop()
+	s.Start()
+	e.script("change.sh")
+	e.until("web.pem", func(text string) bool { return text != second && strings.Contains(text, "BEGIN CERTIFICATE") })
+	e.end()
+}
+
+func TestIMDS(t *testing.T) {
+	m := awstest.NewIMDS()
+	s := awstest.Start(t, m)
+	m.Put("/meta-data/instance-id", "i-0abc")
+	m.Put("/meta-data/placement/availability-zone", "eu-west-1a")
+	m.Put("/meta-data/tags/instance/role", "web")
+	e := begin(t, "imds", []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + s.URL()})
+	e.run()
+	is := func(role string) func(string) bool {
+		return func(text string) bool { return text == "id = i-0abc\nzone = eu-west-1a\ntag.role = "+role+"\n" }
+	}
+	e.until("instance.conf", is("web"))
+	m.Put("/meta-data/tags/instance/role", "db")
+	e.until("instance.conf", is("db"))
+	s.Stop()
+	m.Put("/meta-data/tags/instance/role", "spare")
+	s.Start()
+	e.until("instance.conf", is("spare"))
+	e.end()
 }
 
 func TestFile(t *testing.T) {
@@ -124,8 +165,28 @@ func TestFile(t *testing.T) {
 	})
 }
 
-// example runs the scripts of a folder, in a copy of it.
+// example runs the scripts of a folder that renders web.conf.
 func example(t *testing.T, folder string, s store) {
+	e := begin(t, folder, s.env)
+	e.script("keys.sh")
+	e.run()
+	rendered(t, "10.0.0.1:80")
+	e.script("change.sh")
+	rendered(t, "10.0.0.1:80", "10.0.0.2:80")
+	s.restart()
+	s.put(t)
+	rendered(t, "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
+	e.end()
+}
+
+// A running is an example that is played, in a copy of its folder.
+type running struct {
+	t     *testing.T
+	env   []string
+	confd *proctest.Proc
+}
+
+func begin(t *testing.T, folder string, env []string) *running {
 	dir, bin := t.TempDir(), t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(folder)); err != nil {
 		t.Fatal(err)
@@ -134,26 +195,35 @@ func example(t *testing.T, folder string, s store) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	env := append(s.env, "PATH="+bin+":"+os.Getenv("PATH"))
-	script := func(name string) {
-		t.Helper()
-		cmd := exec.Command("sh", name)
-		cmd.Env = append(os.Environ(), env...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out)
-		}
+	return &running{t: t, env: append(env, "PATH="+bin+":"+os.Getenv("PATH"))}
+}
+
+func (e *running) script(name string) {
+	e.t.Helper()
+	cmd := exec.Command("sh", name)
+	cmd.Env = append(os.Environ(), e.env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		e.t.Fatalf("%s: %v\n%s", name, err, out)
 	}
-	script("keys.sh")
-	confd := proctest.Start(t, "confd", env, "sh", "run.sh")
-	rendered(t, "10.0.0.1:80")
-	script("change.sh")
-	rendered(t, "10.0.0.1:80", "10.0.0.2:80")
-	s.restart()
-	s.put(t)
-	rendered(t, "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80")
-	confd.Signal(syscall.SIGTERM)
-	if code := confd.Wait(); code != 0 {
-		t.Errorf("confd ended with %d, want 0", code)
+}
+
+func (e *running) run() { e.confd = proctest.Start(e.t, "confd", e.env, "sh", "run.sh") }
+
+// until waits until the text of a file is ok, and returns it.
+func (e *running) until(file string, ok func(text string) bool) string {
+	e.t.Helper()
+	var text []byte
+	proctest.Eventually(e.t, file+" as wanted", func() bool {
+		text, _ = os.ReadFile(file)
+		return ok(string(text))
+	})
+	return string(text)
+}
+
+func (e *running) end() {
+	e.confd.Signal(syscall.SIGTERM)
+	if code := e.confd.Wait(); code != 0 {
+		e.t.Errorf("confd ended with %d, want 0", code)
 	}
 }
 

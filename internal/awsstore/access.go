@@ -26,6 +26,9 @@ type Access[C any] struct {
 	// Log is where the store says what of its keys can't be used.
 	Log *slog.Logger
 
+	// Anonymous says that the service wants neither region nor credentials.
+	Anonymous bool
+
 	name string // of the store, as errors have it
 	cfg  Config
 	make func(aws.Config) C
@@ -71,7 +74,7 @@ func (a *Access[C]) Do(ctx context.Context, op func(context.Context, C) error) e
 	s, err := a.session(ctx, nil)
 	if err == nil {
 		err = op(ctx, s.client)
-		if refused(err) && ctx.Err() == nil {
+		if refused(err) && !a.Anonymous && ctx.Err() == nil {
 			var fresh *session[C]
 			if fresh, err = a.renewed(ctx, s, err); fresh != nil {
 				err = op(ctx, fresh.client)
@@ -149,7 +152,9 @@ func (a *Access[C]) load(ctx context.Context) (aws.Config, error) {
 		options = append(options, config.WithBaseEndpoint(a.cfg.Endpoint))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err == nil && cfg.Region == "" {
+	if a.Anonymous {
+		cfg.Credentials = nil
+	} else if err == nil && cfg.Region == "" {
 		cfg.Region, err = instanceRegion(ctx, cfg)
 	}
 	if err != nil {

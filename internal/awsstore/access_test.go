@@ -100,6 +100,35 @@ func TestCredentialsAreRenewed(t *testing.T) {
 	proctest.Eventually(t, "no more than one connection is open", func() bool { open, _ := s.Conns(); return open <= 1 })
 }
 
+// On an instance its role gives credentials, and it knows its region. A role's new
+// credentials are there before the old ones end.
+func TestInstance(t *testing.T) {
+	s := awstest.Start(t, tables{})
+	m := awstest.NewIMDS()
+	instance := awstest.Start(t, m)
+	awstest.Setenv(t, s, awstest.Default)
+	fromFile(t)
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", instance.URL())
+	m.Put("/dynamic/instance-identity/document", `{"region": "`+awstest.Region+`"}`)
+	a := access(t, Config{})
+	if err := ask(t, a); err == nil || !strings.HasPrefix(err.Error(), "test: no credentials: ") {
+		t.Errorf("without a role: got %v", err)
+	}
+	for _, n := range []string{"1", "2"} {
+		c := awstest.Credentials{AccessKey: "ASIA" + n, Secret: "s" + n, Token: "t" + n}
+		s.Accept(c)
+		m.Role("web", c)
+		if err := ask(t, a); err != nil {
+			t.Errorf("role's credentials %s: %v", n, err)
+		}
+		s.Expire(c.AccessKey)
+	}
+	proctest.Eventually(t, "nobody stays connected to the instance", func() bool { open, _ := instance.Conns(); return open == 0 })
+}
+
 // The configuration of a store wins over what the SDK finds.
 func TestRegionProfileEndpoint(t *testing.T) {
 	s := awstest.Start(t, tables{})

@@ -69,12 +69,13 @@ func (e *storeError) Unwrap() []error {
 }
 
 func (e *storeError) Error() string {
-	text := e.name + ": "
+	text, err := e.name+": ", e.err
 	if isCredentials(e.err) {
 		return text + "no credentials: " + e.err.Error()
 	}
 	if op, ok := errors.AsType[*smithy.OperationError](e.err); ok {
 		text += op.OperationName + ": "
+		err = op.Err
 	}
 	if api, ok := errors.AsType[smithy.APIError](e.err); ok {
 		return text + said(api)
@@ -82,7 +83,7 @@ func (e *storeError) Error() string {
 	if sent, ok := errors.AsType[*url.Error](e.err); ok {
 		return text + sent.Err.Error()
 	}
-	return text + e.err.Error()
+	return text + err.Error()
 }
 
 // said is what a service says. Behind the first line may stand what was signed,

@@ -10,6 +10,7 @@
 package awstest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -99,7 +100,7 @@ type Server struct {
 	throttle int
 	denied   []string
 	asked    map[string]int
-	fails    func(op string, body []byte) bool
+	refusal  func(op string, body []byte) *Error
 	conns    map[net.Conn]bool
 	accepts  int
 }
@@ -166,11 +167,36 @@ func (s *Server) Deny(ops ...string) {
 	s.denied = ops
 }
 
-// Fail answers requests with an internal error where fail says so; nil means none.
-func (s *Server) Fail(fail func(op string, body []byte) bool) {
+// Refuse answers requests with the error that refusal has for them, if it has one.
+func (s *Server) Refuse(refusal func(op string, body []byte) *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fails = fail
+	s.refusal = refusal
+}
+
+// FailOn is a refusal of the requests that have text in their body, for nothing
+// that the client did.
+func FailOn(text string) func(op string, body []byte) *Error {
+	return func(_ string, body []byte) *Error {
+		if !bytes.Contains(body, []byte(text)) {
+			return nil
+		}
+		return &Error{Code: "InternalServerError", Message: "The request processing has failed", Status: http.StatusInternalServerError}
+	}
+}
+
+// DenyOn is a refusal of the requests for op that have text in their body.
+func DenyOn(op, text string) func(op string, body []byte) *Error {
+	return func(asked string, body []byte) *Error {
+		if asked != op || !bytes.Contains(body, []byte(text)) {
+			return nil
+		}
+		return denied(op)
+	}
+}
+
+func denied(op string) *Error {
+	return &Error{Code: "AccessDeniedException", Message: "User: arn:aws:iam::123456789012:user/confd is not authorized to perform: " + op}
 }
 
 // Asked is how often op was asked for, "" all.
@@ -207,6 +233,10 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if h, ok := s.service.(http.Handler); ok { // nothing is signed
+		s.plain(h, w, r)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -237,6 +267,26 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(raw.Body)
 }
 
+// plain serves what has no operations and no signatures.
+func (s *Server) plain(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.asked[r.URL.Path]++
+	throttle := s.throttle != 0
+	if s.throttle > 0 {
+		s.throttle--
+	}
+	refusal := s.refusal
+	s.mu.Unlock()
+	switch {
+	case throttle:
+		http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
+	case refusal != nil && refusal(r.URL.Path, nil) != nil:
+		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+	default:
+		h.ServeHTTP(w, r)
+	}
+}
+
 // refuse says why the request is not let through to the service.
 func (s *Server) refuse(op string, body []byte, r *http.Request) *Error {
 	s.mu.Lock()
@@ -254,10 +304,9 @@ func (s *Server) refuse(op string, body []byte, r *http.Request) *Error {
 		}
 		return &Error{Code: "ThrottlingException", Message: "Rate exceeded"}
 	case slices.Contains(s.denied, op):
-		return &Error{Code: "AccessDeniedException", Message: fmt.Sprintf("User: arn:aws:iam::123456789012:user/confd is not authorized to perform: %s:%s", s.service.Name(), op)}
-	}
-	if s.fails != nil && s.fails(op, body) {
-		return &Error{Code: "InternalServerError", Message: "The request processing has failed", Status: http.StatusInternalServerError}
+		return denied(s.service.Name() + ":" + op)
+	case s.refusal != nil:
+		return s.refusal(op, body)
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // awsCommand is what a script may do with a service of AWS: aws start SERVICE
-// runs one and leads confd to it; aws put KEY VALUE, put-number KEY N, del KEY; aws
-// stop, restart; aws throttle N and deny OP... refuse requests; aws asked OP N waits
+// runs one and leads confd to it; aws put KEY VALUE, put-number KEY N, del KEY,
+// put-certificate ARN TEXT CHAIN PRIVATE; aws stop, restart; aws throttle N and deny OP... refuse requests; aws asked OP N waits
 // until there were N; aws expire, and renew FILE, which writes credentials that
 // are accepted from then on; aws conns N says how many connections are open.
 type awsCommand struct {
@@ -31,6 +31,8 @@ func (c *awsCommand) run(ts *testscript.TestScript, _ bool, args []string) {
 		c.start(ts, args[1])
 	case "put":
 		c.keys.Put(args[1], strings.Join(args[2:], " "))
+	case "put-certificate":
+		c.keys.(*awstest.ACM).PutCertificate(args[1], awstest.Certificate{Text: args[2], Chain: args[3], Key: args[4]})
 	case "put-number":
 		c.keys.(*awstest.Dynalite).PutAttribute(args[1], &types.AttributeValueMemberN{Value: args[2]})
 	case "del":
@@ -93,6 +95,12 @@ func (c *awsCommand) start(ts *testscript.TestScript, service string) {
 		c.serve(d)
 	case "ssm":
 		c.serve(awstest.NewSSM())
+	case "secretsmanager":
+		c.serve(awstest.NewSecrets())
+	case "acm":
+		c.serve(awstest.NewACM())
+	case "imds":
+		c.serve(awstest.NewIMDS())
 	default:
 		ts.Fatalf("aws start %s: unknown", service)
 	}
@@ -100,5 +108,10 @@ func (c *awsCommand) start(ts *testscript.TestScript, service string) {
 		name, value, _ := strings.Cut(v, "=")
 		ts.Setenv(name, value)
 	}
+	if service == "imds" {
+		ts.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+		ts.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", c.server.URL())
+	}
 	ts.Setenv("AWS", c.server.Addr())
+	ts.Setenv("CERTIFICATES", awstest.CertificatePrefix)
 }

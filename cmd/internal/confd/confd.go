@@ -155,6 +155,11 @@ func reach(ctx context.Context, s backends.Store) error {
 // other machines are Together, and can move.
 func (std *program) open(log *slog.Logger, o *options) (backends.Store, error) {
 	o.endpoint = std.localEndpoint(o.Backend)
+	if o.Backend == "acm" && o.ExportKey {
+		if o.passphrase = std.Getenv("ACM_PASSPHRASE"); o.passphrase == "" {
+			return nil, errors.New("ACM_PASSPHRASE environment variable is required when exporting private keys")
+		}
+	}
 	store, err := open.Confd(o.store(log))
 	there, ok := store.(backends.Together)
 	if err != nil || o.SRVRecord == "" || !ok {
@@ -178,7 +183,7 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 	c := open.ConfdConfig{
 		Backend: o.Backend, Nodes: o.Nodes, Files: o.Files, Filter: o.Filter, Scheme: o.Scheme,
 		CAKeys: o.ClientCAKeys, Cert: o.ClientCert, Key: o.ClientKey, Separator: o.Separator, Log: log,
-		Endpoint: o.endpoint, Table: o.Table,
+		Endpoint: o.endpoint, Table: o.Table, VersionStage: o.VersionStage, NoFlatten: o.NoFlatten, Passphrase: o.passphrase,
 		Auth: vault.Auth{
 			Type: o.AuthType, Mount: o.Path, Token: o.AuthToken, AppID: o.AppID, UserID: o.UserID,
 			RoleID: o.RoleID, SecretID: o.SecretID, Username: o.Username, Password: o.Password,
@@ -186,6 +191,9 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 	}
 	if o.intervalGiven {
 		c.Interval = max(time.Second, time.Duration(o.Interval)*time.Second)
+	}
+	if o.Backend == "imds" && o.IMDSCacheTTL > 0 {
+		c.Interval = o.IMDSCacheTTL
 	}
 	if o.BasicAuth {
 		c.Username, c.Password = o.Username, o.Password
@@ -200,6 +208,9 @@ func (o *options) store(log *slog.Logger) open.ConfdConfig {
 // localEndpoint is where a service of AWS is looked for on this machine, as the
 // original and its fork are told by variables. Empty means what the SDK finds.
 func (std *program) localEndpoint(backend string) string {
+	if backend == "imds" {
+		return std.Getenv("IMDS_ENDPOINT")
+	}
 	name := strings.ToUpper(backend)
 	switch endpoint := std.Getenv(name + "_ENDPOINT_URL"); {
 	case std.Getenv(name+"_LOCAL") == "":

@@ -54,6 +54,12 @@ type options struct {
 	Table     string `toml:"table"`
 	Separator string `toml:"separator"`
 
+	// Of the fork's stores.
+	VersionStage string        `toml:"secretsmanager_version_stage"`
+	NoFlatten    bool          `toml:"secretsmanager_no_flatten"`
+	ExportKey    bool          `toml:"acm_export_private_key"`
+	IMDSCacheTTL time.Duration `toml:"imds_cache_ttl"`
+
 	ConfigFile string `toml:"-"`
 	Version    bool   `toml:"-"`
 
@@ -65,6 +71,7 @@ type options struct {
 	fork          bool   // the backend was given as a word
 	intervalGiven bool   // Interval is not the built-in one
 	endpoint      string // of the store; see localEndpoint
+	passphrase    string // of acm
 }
 
 // builtin are the options when nothing is said.
@@ -81,7 +88,7 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	f.SetOutput(output)
 	str := func(p *string, name, usage string) { f.StringVar(p, name, *p, usage) }
 	boolean := func(p *bool, name, usage string) { f.BoolVar(p, name, *p, usage) }
-	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, vault, redis, zookeeper, dynamodb, ssm, rancher, docker, file or env")
+	str(&o.Backend, "backend", "store: etcd, etcdv3, consul, vault, redis, zookeeper, dynamodb, ssm, secretsmanager, acm, imds, rancher, docker, file or env")
 	f.Var(&list{values: &o.Nodes}, "node", "`address` of the store; may be given several times")
 	str(&o.Confdir, "confdir", "folder of conf.d and templates")
 	str(&o.ConfigFile, "config-file", "confd's own configuration")
@@ -115,6 +122,10 @@ func (o *options) flags(argv0 string, output io.Writer) *flag.FlagSet {
 	str(&o.Path, "path", "where vault's login is mounted (default its own name)")
 	str(&o.Table, "table", "dynamodb's table")
 	str(&o.Separator, "separator", "redis's separator")
+	str(&o.VersionStage, "secretsmanager-version-stage", "`stage` of the secrets' versions (default AWSCURRENT)")
+	boolean(&o.NoFlatten, "secretsmanager-no-flatten", "leave secrets that are JSON as they are")
+	boolean(&o.ExportKey, "acm-export-private-key", "export private keys of certificates, with the passphrase in ACM_PASSPHRASE")
+	f.DurationVar(&o.IMDSCacheTTL, "imds-cache-ttl", o.IMDSCacheTTL, "with -watch, `DURATION` between two reads of imds, as -interval")
 	f.DurationVar(&o.Debounce, "debounce", o.Debounce, "with -watch, render when keys are quiet for `DURATION`; 0 renders each change")
 	str(&o.MetricsAddr, "metrics-addr", "serve /metrics, /healthz and /status at `ADDRESS`")
 	boolean(&o.Diff, "diff", "write what differs in a file to stdout; it shows the values of keys")

@@ -62,6 +62,10 @@ var optionRows = []struct {
 	{"path", "path", "", func(o *options) any { return o.Path }, "", "x", "x", `"y"`, "y"},
 	{"table", "table", "", func(o *options) any { return o.Table }, "", "x", "x", `"y"`, "y"},
 	{"separator", "separator", "", func(o *options) any { return o.Separator }, "", "x", "x", `"y"`, "y"},
+	{"secretsmanager-version-stage", "secretsmanager_version_stage", "", func(o *options) any { return o.VersionStage }, "", "x", "x", `"y"`, "y"},
+	{"secretsmanager-no-flatten", "secretsmanager_no_flatten", "", func(o *options) any { return o.NoFlatten }, false, "true", true, `true`, true},
+	{"acm-export-private-key", "acm_export_private_key", "", func(o *options) any { return o.ExportKey }, false, "true", true, `true`, true},
+	{"imds-cache-ttl", "imds_cache_ttl", "", func(o *options) any { return o.IMDSCacheTTL }, time.Duration(0), "5m", 5 * time.Minute, `"90s"`, 90 * time.Second},
 	{"debounce", "", "", func(o *options) any { return o.Debounce }, template.DefaultQuiet, "2s", 2 * time.Second, "", nil},
 	{"metrics-addr", "", "", func(o *options) any { return o.MetricsAddr }, "", "x", "x", "", nil},
 	{"diff", "", "", func(o *options) any { return o.Diff }, false, "true", true, "", nil},
@@ -174,5 +178,26 @@ func TestEveryOptionIsShown(t *testing.T) {
 	slices.Sort(inFile)
 	if !slices.Equal(keys, inFile) {
 		t.Errorf("rows: %q, keys of confd.toml: %q", keys, inFile)
+	}
+}
+
+// A store of AWS is read as -interval says, where that was given, whatever is built
+// in for passes.
+func TestIntervalOfWatch(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		args []string
+		want time.Duration
+	}{
+		{"", []string{"-backend", "ssm"}, 0},
+		{"", []string{"-backend", "ssm", "-interval", "600"}, 600 * time.Second},
+		{"", []string{"ssm", "-interval", "7"}, 7 * time.Second},
+		{"", []string{"-backend", "ssm", "-interval", "0"}, time.Second},
+		{"Interval = 7", []string{"-backend", "ssm"}, 7 * time.Second},
+		{"interval = 7", []string{"-backend", "imds", "-imds-cache-ttl", "2m"}, 2 * time.Minute},
+	} {
+		if got := parseHere(t, c.file, nil, c.args...).store(nil).Interval; got != c.want {
+			t.Errorf("%q, %q: got %v, want %v", c.file, c.args, got, c.want)
+		}
 	}
 }
