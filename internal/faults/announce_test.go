@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -463,9 +464,13 @@ func TestSlowAppIsAnnouncedWhenItAnswers(t *testing.T) {
 	b.serves(t, "B")
 	l := startLoad(t, "http://"+b.addr+"/")
 	binary := proctest.Build(t, "muster/cmd/muster")
-	side := sidekick(t, etcdURL(s.Addr()), "a", addr, 15, "--", "sh", "-c", "sleep 3; exec "+binary+" echo -name A -listen "+addr)
+	begin := filepath.Join(t.TempDir(), "begin")
+	side := sidekick(t, etcdURL(s.Addr()), "a", addr, 15, "--", "sh", "-c", "until [ -e "+begin+" ]; do sleep 0.1; done; exec "+binary+" echo -name A -listen "+addr)
 	l.waitFor(t, 100, "B") // two seconds
 	seen.wants(t, key, 0, 0)
+	if err := os.WriteFile(begin, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	announced(side)
 	l.waitFor(t, 20, "A", "B")
 	l.faultless(t)

@@ -115,7 +115,8 @@ func (r *rig) step(st step) error {
 	case "reset":
 		return w.finish(w.reset)
 	case "pause":
-		r.edit(func() { w.paused = true })
+		// The read that waits ends too.
+		r.edit(func() { w.paused = true; w.conn.SetReadDeadline(time.Unix(1, 0)) })
 	case "resume":
 		r.edit(func() { w.paused = false })
 	case "end":

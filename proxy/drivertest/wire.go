@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A wire is one connection of a case, at the client or at the origin. Two
@@ -60,8 +62,16 @@ func (r *rig) wire(name string, c net.Conn) *wire {
 func (w *wire) reading() {
 	buf := make([]byte, 64<<10)
 	for {
-		w.rig.waitNoMatter(func() bool { return !w.paused })
+		w.rig.waitNoMatter(func() bool {
+			if !w.paused {
+				w.conn.SetReadDeadline(time.Time{})
+			}
+			return !w.paused
+		})
 		n, err := w.conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
 		w.rig.edit(func() {
 			w.in = append(w.in, buf[:n]...)
 			w.ended = err
