@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster/proxy/portable"
@@ -17,6 +18,8 @@ type listener struct {
 	plan  Listener // as it is served
 	front *portable.Front
 	stop  func() // ends the serving; nil before it
+
+	failed atomic.Uint64 // times that accepting failed
 
 	once   sync.Once
 	closed chan struct{}
@@ -54,6 +57,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			}
 			return c, nil
 		}
+		l.failed.Add(1)
 		if !said {
 			l.log.Error("can't accept, trying again", "addr", l.Addr(), "err", err)
 		}

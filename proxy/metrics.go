@@ -35,6 +35,7 @@ var (
 	descPanics  = desc("panics_total", "Requests that ended by a bug of the proxy.")
 	descConns   = desc("connections", "Connections of clients.", "listener")
 	descTurned  = desc("turned_away_total", "Connections of clients that had as many as limits.per_client.", "listener")
+	descAccept  = desc("accept_errors_total", "Times that no connection could be accepted, most likely for want of file descriptors.", "listener")
 	descDropped = desc("access_log_dropped_total", "Requests that are missing in the access log.")
 )
 
@@ -43,7 +44,7 @@ func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descReady, descRequests, descErrors, descRetries, descInFlight, descDuration,
 		descEndpoints, descUpstreamState, descUpstreamRequests, descUpstreamErrors, descUpstreamInFlight,
-		descRefused, descPanics, descConns, descTurned, descQueued, descDropped,
+		descRefused, descPanics, descConns, descTurned, descAccept, descQueued, descDropped,
 	} {
 		ch <- d
 	}
@@ -80,6 +81,7 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 	for _, l := range v.listeners {
 		gauge(descConns, float64(l.front.Open()), l.addr)
 		counter(descTurned, l.front.TurnedAway(), l.addr)
+		counter(descAccept, l.fails, l.addr)
 	}
 	for _, s := range v.services {
 		name := label(s.plan.Name)

@@ -149,6 +149,7 @@ type listenerView struct {
 	addr  string
 	plan  Listener // as it is served
 	front *portable.Front
+	fails uint64 // times that accepting failed
 }
 
 type serviceView struct {
@@ -162,7 +163,7 @@ func (p *Proxy) view() view {
 	defer p.mu.Unlock()
 	v := view{ready: p.plan.Ready, routes: p.plan.Routes, services: make([]serviceView, 0, len(p.order)), leaving: make(map[string][]*upstream)}
 	for l := range p.opened {
-		v.listeners = append(v.listeners, listenerView{l.Addr().String(), l.plan, l.front})
+		v.listeners = append(v.listeners, listenerView{l.Addr().String(), l.plan, l.front, l.failed.Load()})
 	}
 	for _, s := range p.order {
 		v.services = append(v.services, serviceView{s.plan, s.stats, s.upstreams})

@@ -146,6 +146,9 @@ func TestOutOfDescriptors(t *testing.T) {
 	if got := status("http://" + admin + "/healthz"); got != http.StatusOK {
 		t.Errorf("/healthz got %d", got)
 	}
+	if n := scrape(t, admin).notAccepted; n < 1 {
+		t.Errorf("the metric says %v times, want at least once", n)
+	}
 	if n := strings.Count(p.Output(), "can't accept, trying again"); n != 1 {
 		t.Errorf("it said %d times that it can't accept, want once", n)
 	}

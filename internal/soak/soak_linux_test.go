@@ -87,7 +87,7 @@ endpoints = ["%s"]
 }
 
 // A sample is what the process says of itself.
-type sample struct{ rss, goroutines, fds, panics, inFlight, cpu, turnedAway float64 }
+type sample struct{ rss, goroutines, fds, panics, inFlight, cpu, turnedAway, notAccepted float64 }
 
 func scrape(t *testing.T, admin string) sample {
 	t.Helper()
@@ -112,7 +112,7 @@ func scrape(t *testing.T, admin string) sample {
 	}
 	return sample{
 		value("process_resident_memory_bytes"), value("go_goroutines"), value("process_open_fds"), value("muster_panics_total"), value("muster_in_flight"),
-		value("process_cpu_seconds_total"), value("muster_turned_away_total"),
+		value("process_cpu_seconds_total"), value("muster_turned_away_total"), value("muster_accept_errors_total"),
 	}
 }
 
