@@ -25,6 +25,7 @@ const (
 // A prober asks the upstreams that declare how, and marks those that fail.
 type prober struct {
 	log  *slog.Logger
+	dial dialer
 	wake chan struct{} // holds one token while the next probe may be due earlier
 
 	mu     sync.Mutex // guards what follows
@@ -43,8 +44,11 @@ type probe struct {
 	failures int // in a row
 }
 
-func newProber(log *slog.Logger) *prober {
-	return &prober{log: log, wake: make(chan struct{}, 1), probes: make(map[*balance.Upstream]*probe)}
+// A dialer connects to HOST:PORT.
+type dialer func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error)
+
+func newProber(log *slog.Logger, dial dialer) *prober {
+	return &prober{log: log, dial: dial, wake: make(chan struct{}, 1), probes: make(map[*balance.Upstream]*probe)}
 }
 
 // set says how u is probed from now on; nil, or what declares no check: not at
@@ -110,7 +114,7 @@ func (p *prober) run(ctx context.Context) {
 			return
 		}
 		running.Go(func() {
-			err := pr.ask(ctx)
+			err := ask(ctx, p.dial, pr.upstream.Addr, pr.upstream.Proto, pr.health)
 			<-slots
 			if ctx.Err() == nil {
 				p.done(pr, err)
@@ -161,11 +165,6 @@ func (p *prober) done(pr *probe, err error) {
 	p.nudge()
 }
 
-// ask probes once.
-func (pr *probe) ask(ctx context.Context) error {
-	return ask(ctx, pr.upstream.Addr, pr.upstream.Proto, pr.health)
-}
-
 // Probe asks e once, as it declares to be asked; one that declares nothing is
 // connected to.
 func Probe(ctx context.Context, e catalog.Endpoint) error {
@@ -174,14 +173,16 @@ func Probe(ctx context.Context, e catalog.Endpoint) error {
 		h = *e.Health
 	}
 	h.Timeout = cmp.Or(h.Timeout, catalog.Duration(probeTimeout))
-	return ask(ctx, e.Addr, e.Proto, h)
+	return ask(ctx, func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error) {
+		d := net.Dialer{Timeout: timeout}
+		return d.DialContext(ctx, "tcp", addr)
+	}, e.Addr, e.Proto, h)
 }
 
-func ask(ctx context.Context, addr, proto string, health catalog.Health) error {
+func ask(ctx context.Context, dial dialer, addr, proto string, health catalog.Health) error {
 	timeout := time.Duration(health.Timeout)
 	if health.HTTP == "" {
-		d := net.Dialer{Timeout: timeout}
-		c, err := d.DialContext(ctx, "tcp", addr)
+		c, err := dial(ctx, addr, timeout)
 		if err != nil {
 			return err
 		}
@@ -204,10 +205,7 @@ func ask(ctx context.Context, addr, proto string, health catalog.Health) error {
 		MaxIdemponentCallAttempts: 1,
 		MaxResponseBodySize:       1 << 20,
 		DisablePathNormalizing:    true,
-		Dial: func(string) (net.Conn, error) {
-			d := net.Dialer{Timeout: timeout}
-			return d.DialContext(ctx, "tcp", addr)
-		},
+		Dial:                      func(string) (net.Conn, error) { return dial(ctx, addr, timeout) },
 	}
 	if err := client.DoTimeout(req, res, timeout); err != nil {
 		return err

@@ -89,8 +89,8 @@ func New(c Config) *Proxy {
 	}
 	p.sweeper = time.AfterFunc(math.MaxInt64, p.sweepLater)
 	p.access = newAccessLog(c.AccessLog, c.Log)
-	p.probes = newProber(c.Log)
 	p.engine = portable.New(portable.Config{Table: &p.table, Tally: &p.tally, Record: p.access.take, Log: c.Log})
+	p.probes = newProber(c.Log, p.engine.Dial)
 	return p
 }
 

@@ -98,7 +98,7 @@ func (x *exchange) connect(move balance.Move) balance.Kind {
 		x.up = x.pool.take()
 	}
 	if x.up == nil {
-		up, err := dial(c.base, u, x.service.Connect)
+		up, err := c.engine.dial(c.base, u, x.service.Connect)
 		if err != nil {
 			return connecting(err)
 		}

@@ -57,6 +57,7 @@ type Engine struct {
 	panics   atomic.Uint64
 	pools    sync.Map // *balance.Upstream → *pool
 	date     date
+	names    *names
 	sweeper  sweeper
 }
 
@@ -65,7 +66,7 @@ func New(c Config) *Engine {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{Config: c}
+	return &Engine{Config: c, names: newNames(c.Log)}
 }
 
 // InFlight is the number of requests that are running, those without a service
@@ -85,6 +86,7 @@ func (e *Engine) Forget(u *balance.Upstream) {
 
 // Close closes all idle connections to upstreams. No request may be running.
 func (e *Engine) Close() {
+	e.names.close()
 	e.pools.Range(func(u, _ any) bool {
 		e.Forget(u.(*balance.Upstream))
 		return true

@@ -83,14 +83,16 @@ func (p *pool) close() {
 	}
 }
 
-// sweep closes what is old, or was closed by the endpoint. What was in use a
-// moment ago is not looked at.
-func (p *pool) sweep(now time.Time) {
+// sweep closes what is old, was closed by the endpoint, or leads where its name
+// does not lead any more (current is nil where there is none). Whether it was
+// closed is not looked at where it was in use a moment ago.
+func (p *pool) sweep(now time.Time, current func(net.Addr) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kept := p.idle[:0]
 	for _, c := range p.idle {
-		if idle := now.Sub(c.since); idle < sweepInterval/10 || idle < idleTimeout && c.alive() == nil {
+		idle, moved := now.Sub(c.since), current != nil && !current(c.RemoteAddr())
+		if !moved && (idle < sweepInterval/10 || idle < idleTimeout && c.alive() == nil) {
 			kept = append(kept, c)
 		} else {
 			c.Close()
@@ -127,10 +129,11 @@ func (e *Engine) startSweeping() {
 			case <-ctx.Done():
 				return
 			case now := <-t.C:
-				e.pools.Range(func(_, p any) bool {
-					p.(*pool).sweep(now)
+				e.pools.Range(func(u, p any) bool {
+					p.(*pool).sweep(now, e.names.current(u.(*balance.Upstream)))
 					return true
 				})
+				e.names.forget(now)
 			}
 		}
 	}()
@@ -147,9 +150,8 @@ func (e *Engine) stopSweeping() {
 }
 
 // dial connects to u.
-func dial(ctx context.Context, u *balance.Upstream, timeout time.Duration) (*upstream, error) {
-	d := net.Dialer{Timeout: timeout}
-	c, err := d.DialContext(ctx, "tcp", u.Addr)
+func (e *Engine) dial(ctx context.Context, u *balance.Upstream, timeout time.Duration) (*upstream, error) {
+	c, err := e.Dial(ctx, u.Addr, timeout)
 	if err != nil {
 		return nil, err
 	}
