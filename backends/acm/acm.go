@@ -46,7 +46,7 @@ type Config struct {
 // lie under the certificate's key, but is wanted by who wants that.
 type Store struct {
 	polled     awsstore.Polled
-	access     *awsstore.Access[*acm.Client]
+	access     *awsstore.Access[*client]
 	passphrase []byte
 
 	mu       sync.Mutex // guards what follows
@@ -83,7 +83,7 @@ func Open(rawurl string, log *slog.Logger) (*Store, error) {
 // New asks nobody anything yet.
 func New(cfg Config) *Store {
 	s := &Store{passphrase: []byte(cfg.Passphrase), exported: make(map[string]export), told: make(map[string]bool)}
-	s.access = awsstore.NewAccess("acm", cfg.Config, func(c aws.Config) *acm.Client { return acm.NewFromConfig(c) })
+	s.access = awsstore.NewAccess("acm", cfg.Config, newClient)
 	s.polled = awsstore.Polled{Interval: cfg.Interval, Keys: s.keys}
 	return s
 }
@@ -106,7 +106,7 @@ func (s *Store) Close() error {
 var one = regexp.MustCompile(`^/arn:[^/]+:certificate/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 func (s *Store) keys(ctx context.Context, prefixes []string, _ bool) (kvs []backends.KV, err error) {
-	err = s.access.Do(ctx, func(ctx context.Context, c *acm.Client) error {
+	err = s.access.Do(ctx, func(ctx context.Context, c *client) error {
 		kvs = nil
 		arns, err := certificates(ctx, c, prefixes)
 		if err != nil {
@@ -136,7 +136,7 @@ func wanted(prefixes []string, self, key string) bool {
 
 // certificates are the ARNs that prefixes may want, and whether they are asked for
 // by name. A list is made only where a prefix is not one certificate's.
-func certificates(ctx context.Context, c *acm.Client, prefixes []string) (map[string]bool, error) {
+func certificates(ctx context.Context, c *client, prefixes []string) (map[string]bool, error) {
 	arns := make(map[string]bool)
 	list := false
 	for _, p := range prefixes {
@@ -157,7 +157,7 @@ func certificates(ctx context.Context, c *acm.Client, prefixes []string) (map[st
 		},
 	}
 	for {
-		page, err := c.ListCertificates(ctx, &in)
+		page, err := c.listCertificates(ctx, &in)
 		if err != nil {
 			return nil, err
 		}
@@ -175,8 +175,8 @@ func certificates(ctx context.Context, c *acm.Client, prefixes []string) (map[st
 
 // certificate reads one. One that is not there has no keys, and one that is not
 // issued yet, or may not be exported, is an error if it is asked for by name.
-func (s *Store) certificate(ctx context.Context, c *acm.Client, arn string, asked bool) ([]backends.KV, error) {
-	out, err := c.GetCertificate(ctx, &acm.GetCertificateInput{CertificateArn: &arn})
+func (s *Store) certificate(ctx context.Context, c *client, arn string, asked bool) ([]backends.KV, error) {
+	out, err := c.getCertificate(ctx, &acm.GetCertificateInput{CertificateArn: &arn})
 	_, missing := errors.AsType[*types.ResourceNotFoundException](err)
 	_, pending := errors.AsType[*types.RequestInProgressException](err)
 	switch {
@@ -207,14 +207,14 @@ func (s *Store) certificate(ctx context.Context, c *acm.Client, arn string, aske
 }
 
 // key exports the private key of a certificate, or has done so before.
-func (s *Store) key(ctx context.Context, c *acm.Client, arn, certificate string) (string, error) {
+func (s *Store) key(ctx context.Context, c *client, arn, certificate string) (string, error) {
 	s.mu.Lock()
 	known, ok := s.exported[arn]
 	s.mu.Unlock()
 	if ok && known.certificate == certificate {
 		return known.key, nil
 	}
-	out, err := c.ExportCertificate(ctx, &acm.ExportCertificateInput{CertificateArn: &arn, Passphrase: s.passphrase})
+	out, err := c.exportCertificate(ctx, &acm.ExportCertificateInput{CertificateArn: &arn, Passphrase: s.passphrase})
 	if err != nil {
 		return "", err
 	}
@@ -242,4 +242,16 @@ func (s *Store) tell(message string) {
 		s.told[message] = true
 		s.access.Log.Warn(message)
 	}
+}
+
+// A client is what is used of the SDK's; [awsstore.Access] says why it is not that.
+type client struct {
+	listCertificates  func(context.Context, *acm.ListCertificatesInput, ...func(*acm.Options)) (*acm.ListCertificatesOutput, error)
+	getCertificate    func(context.Context, *acm.GetCertificateInput, ...func(*acm.Options)) (*acm.GetCertificateOutput, error)
+	exportCertificate func(context.Context, *acm.ExportCertificateInput, ...func(*acm.Options)) (*acm.ExportCertificateOutput, error)
+}
+
+func newClient(cfg aws.Config) *client {
+	c := acm.NewFromConfig(cfg)
+	return &client{c.ListCertificates, c.GetCertificate, c.ExportCertificate}
 }

@@ -32,7 +32,7 @@ type Config struct {
 // A Store is a table. All methods may be called at the same time.
 type Store struct {
 	awsstore.Polled
-	access *awsstore.Access[*dynamodb.Client]
+	access *awsstore.Access[*client]
 	table  string
 
 	mu   sync.Mutex      // guards what follows
@@ -63,7 +63,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{table: cfg.Table, told: make(map[string]bool)}
 	s.access = awsstore.NewAccess(fmt.Sprintf("dynamodb table %q", cfg.Table), cfg.Config,
-		func(c aws.Config) *dynamodb.Client { return dynamodb.NewFromConfig(c) })
+		newClient)
 	s.Polled = awsstore.Polled{Interval: cfg.Interval, Keys: s.keys}
 	return s, nil
 }
@@ -71,8 +71,8 @@ func New(cfg Config) (*Store, error) {
 // Reach finds out whether the table is there. Watch needs no Reach: it is for who
 // wants to end where nothing can be reached.
 func (s *Store) Reach(ctx context.Context) error {
-	return s.access.Do(ctx, func(ctx context.Context, c *dynamodb.Client) error {
-		_, err := c.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.table})
+	return s.access.Do(ctx, func(ctx context.Context, c *client) error {
+		_, err := c.describeTable(ctx, &dynamodb.DescribeTableInput{TableName: &s.table})
 		return err
 	})
 }
@@ -91,11 +91,11 @@ func (s *Store) keys(ctx context.Context, prefixes []string, _ bool) (kvs []back
 		ExpressionAttributeNames: map[string]string{"#k": "key", "#v": "value"},
 	}
 	in.FilterExpression, in.ExpressionAttributeValues = filter(prefixes)
-	err = s.access.Do(ctx, func(ctx context.Context, c *dynamodb.Client) error {
+	err = s.access.Do(ctx, func(ctx context.Context, c *client) error {
 		in, bad := in, make(map[string]bool)
 		kvs = nil
 		for {
-			page, err := c.Scan(ctx, &in)
+			page, err := c.scan(ctx, &in)
 			if err != nil {
 				return err
 			}
@@ -165,4 +165,15 @@ func filter(prefixes []string) (expression *string, values map[string]types.Attr
 		return nil, nil
 	}
 	return aws.String(strings.Join(terms, " OR ")), values
+}
+
+// A client is what is used of the SDK's; [awsstore.Access] says why it is not that.
+type client struct {
+	scan          func(context.Context, *dynamodb.ScanInput, ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error)
+	describeTable func(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+}
+
+func newClient(cfg aws.Config) *client {
+	c := dynamodb.NewFromConfig(cfg)
+	return &client{c.Scan, c.DescribeTable}
 }

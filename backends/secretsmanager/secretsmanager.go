@@ -44,7 +44,7 @@ type Config struct {
 // the same time.
 type Store struct {
 	awsstore.Polled
-	access *awsstore.Access[*secretsmanager.Client]
+	access *awsstore.Access[*client]
 	stage  string
 	whole  bool
 
@@ -80,7 +80,7 @@ func New(cfg Config) *Store {
 	if s.stage == "" {
 		s.stage = "AWSCURRENT"
 	}
-	s.access = awsstore.NewAccess("secretsmanager", cfg.Config, func(c aws.Config) *secretsmanager.Client { return secretsmanager.NewFromConfig(c) })
+	s.access = awsstore.NewAccess("secretsmanager", cfg.Config, newClient)
 	s.Polled = awsstore.Polled{Interval: cfg.Interval, Keys: s.keys}
 	return s
 }
@@ -96,7 +96,7 @@ func (s *Store) Close() error {
 
 func (s *Store) keys(ctx context.Context, prefixes []string, whole bool) (kvs []backends.KV, err error) {
 	prefixes = backends.Outermost(prefixes)
-	err = s.access.Do(ctx, func(ctx context.Context, c *secretsmanager.Client) error {
+	err = s.access.Do(ctx, func(ctx context.Context, c *client) error {
 		r := reading{store: s, client: c, whole: whole, known: make(map[string]value)}
 		found, err := r.listed(ctx, prefixes)
 		if err != nil {
@@ -121,7 +121,7 @@ func (s *Store) keys(ctx context.Context, prefixes []string, whole bool) (kvs []
 // A reading is one read of everything.
 type reading struct {
 	store     *Store
-	client    *secretsmanager.Client
+	client    *client
 	whole     bool             // leave out nothing that may not be read
 	known     map[string]value // by ARN, those that were listed
 	couldList bool
@@ -181,7 +181,7 @@ func (r *reading) list(ctx context.Context, prefixes []string) (secrets []types.
 			in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: chunk}}
 		}
 		for {
-			page, err := r.client.ListSecrets(ctx, &in)
+			page, err := r.client.listSecrets(ctx, &in)
 			if err != nil {
 				return nil, err
 			}
@@ -231,7 +231,7 @@ func above(key string) string { return key[:max(strings.LastIndexByte(key, '/'),
 
 // get returns the value of a secret, or nothing where there is none.
 func (r *reading) get(ctx context.Context, id string) (value, error) {
-	out, err := r.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: &r.store.stage})
+	out, err := r.client.getSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: &r.store.stage})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return value{}, nil
 	}
@@ -289,4 +289,15 @@ func (s *Store) tell(what, message string) {
 		s.told[what] = true
 		s.access.Log.Warn(message)
 	}
+}
+
+// A client is what is used of the SDK's; [awsstore.Access] says why it is not that.
+type client struct {
+	listSecrets    func(context.Context, *secretsmanager.ListSecretsInput, ...func(*secretsmanager.Options)) (*secretsmanager.ListSecretsOutput, error)
+	getSecretValue func(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
+func newClient(cfg aws.Config) *client {
+	c := secretsmanager.NewFromConfig(cfg)
+	return &client{c.ListSecrets, c.GetSecretValue}
 }

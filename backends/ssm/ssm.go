@@ -22,7 +22,7 @@ import (
 // at the same time.
 type Store struct {
 	awsstore.Polled
-	access *awsstore.Access[*ssm.Client]
+	access *awsstore.Access[*client]
 }
 
 var _ backends.Together = (*Store)(nil)
@@ -44,7 +44,7 @@ func Open(rawurl string, log *slog.Logger) (*Store, error) {
 
 // New asks nobody anything yet.
 func New(cfg awsstore.Config) *Store {
-	s := &Store{access: awsstore.NewAccess("ssm", cfg, func(c aws.Config) *ssm.Client { return ssm.NewFromConfig(c) })}
+	s := &Store{access: awsstore.NewAccess("ssm", cfg, newClient)}
 	s.Polled = awsstore.Polled{Interval: cfg.Interval, Keys: s.keys}
 	return s
 }
@@ -60,7 +60,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) keys(ctx context.Context, prefixes []string, whole bool) (kvs []backends.KV, err error) {
-	err = s.access.Do(ctx, func(ctx context.Context, c *ssm.Client) error {
+	err = s.access.Do(ctx, func(ctx context.Context, c *client) error {
 		kvs = nil
 		for _, p := range backends.Outermost(prefixes) {
 			found, err := under(ctx, c, strings.TrimRight(p, "/"), whole)
@@ -77,7 +77,7 @@ func (s *Store) keys(ctx context.Context, prefixes []string, whole bool) (kvs []
 // under reads prefix and what lies below it. They take two permissions, of which
 // the original does with either, where it finds something by it; so does this,
 // unless all is wanted.
-func under(ctx context.Context, c *ssm.Client, prefix string, whole bool) ([]backends.KV, error) {
+func under(ctx context.Context, c *client, prefix string, whole bool) ([]backends.KV, error) {
 	kvs, belowErr := below(ctx, c, prefix)
 	if belowErr != nil && (whole || !awsstore.Denied(belowErr)) {
 		return nil, belowErr
@@ -98,13 +98,13 @@ func under(ctx context.Context, c *ssm.Client, prefix string, whole bool) ([]bac
 
 // below reads all pages of what lies below prefix. A page may be empty and have a
 // next one all the same.
-func below(ctx context.Context, c *ssm.Client, prefix string) (kvs []backends.KV, err error) {
+func below(ctx context.Context, c *client, prefix string) (kvs []backends.KV, err error) {
 	if prefix != "" && prefix[0] != '/' {
 		return nil, nil // there are no levels below such a name
 	}
 	in := ssm.GetParametersByPathInput{Path: aws.String(cmp.Or(prefix, "/")), Recursive: aws.Bool(true), WithDecryption: aws.Bool(true)}
 	for {
-		page, err := c.GetParametersByPath(ctx, &in)
+		page, err := c.getParametersByPath(ctx, &in)
 		if err != nil {
 			return nil, err
 		}
@@ -117,8 +117,8 @@ func below(ctx context.Context, c *ssm.Client, prefix string) (kvs []backends.KV
 	}
 }
 
-func itself(ctx context.Context, c *ssm.Client, name string) ([]backends.KV, error) {
-	out, err := c.GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+func itself(ctx context.Context, c *client, name string) ([]backends.KV, error) {
+	out, err := c.getParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	if _, missing := errors.AsType[*types.ParameterNotFound](err); missing {
 		return nil, nil
 	}
@@ -126,4 +126,15 @@ func itself(ctx context.Context, c *ssm.Client, name string) ([]backends.KV, err
 		return nil, err
 	}
 	return []backends.KV{{Key: name, Value: aws.ToString(out.Parameter.Value)}}, nil
+}
+
+// A client is what is used of the SDK's; [awsstore.Access] says why it is not that.
+type client struct {
+	getParametersByPath func(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error)
+	getParameter        func(context.Context, *ssm.GetParameterInput, ...func(*ssm.Options)) (*ssm.GetParameterOutput, error)
+}
+
+func newClient(cfg aws.Config) *client {
+	c := ssm.NewFromConfig(cfg)
+	return &client{c.GetParametersByPath, c.GetParameter}
 }

@@ -22,6 +22,11 @@ const answerWithin = 5 * time.Second
 
 // An Access is the way to one service, whose client is a C. It makes the client
 // when it is first used. All methods may be called at the same time.
+//
+// C should not be the SDK's own client, nor have it in a field. A Store is kept in
+// interfaces, and of every type that can be reached from there the linker keeps all
+// methods, as a template might call them: of the SDK's clients that is every
+// operation of the service, 5 MiB for four. Functions as fields keep what is used.
 type Access[C any] struct {
 	// Log is where the store says what of its keys can't be used.
 	Log *slog.Logger
