@@ -265,6 +265,10 @@ func TestFixedEndpointsAndReload(t *testing.T) {
 		t.Errorf("the log says %q, want the line of the unknown key", line)
 	}
 	b.wants(t, "h", "/", 200, "B ")
+	write("[[listener]]\nbind = \":1\"\nlimits.target = \"8B\"\n[service.web]\nendpoints = [%q]\n", startEchoProcess(t, "C"))
+	b.Signal(syscall.SIGHUP)
+	b.wants(t, "h", "/a-long-way", 414, "The target") // by -listen too
+	b.wants(t, "h", "/", 200, "C ")
 	b.stop(t)
 }
 
