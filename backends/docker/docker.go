@@ -9,12 +9,14 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
 	"log/slog"
 	"net/url"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"muster/backends"
@@ -30,12 +32,14 @@ type Store struct {
 
 var _ backends.Together = (*Store)(nil)
 
-// Open opens the engine that rawurl names. getenv has DOCKER_HOST,
-// DOCKER_CERT_PATH and HOST_IP. log may be nil.
+// Open opens the engine that rawurl names. getenv has DOCKER_HOST, HOST_IP, and
+// what Docker's own client is told of TLS: DOCKER_CERT_PATH, DOCKER_TLS_VERIFY,
+// DOCKER_CONFIG and HOME. log may be nil.
 //
 //	docker:                      that of DOCKER_HOST, or /var/run/docker.sock
 //	docker:/PATH                 a socket
-//	docker://HOST:PORT           TCP, with TLS where DOCKER_CERT_PATH is a folder
+//	docker://HOST:PORT           TCP, with TLS where DOCKER_CERT_PATH is a folder, or
+//	                             DOCKER_TLS_VERIFY is set: in DOCKER_CONFIG or ~/.docker
 //	unix:///PATH, tcp://…        the same, as Docker's own client has it
 //	?network=NAME                containers at their own addresses on that network
 //	?host=ADDRESS                where published ports are reached; 127.0.0.1
@@ -60,7 +64,7 @@ func Open(rawurl string, getenv func(string) string, log *slog.Logger) (*Store, 
 		return nil, fmt.Errorf("store %q: want docker:, docker:/PATH of a socket, or docker://HOST:PORT", rawurl)
 	}
 	if strings.HasPrefix(c.Host, "tcp:") {
-		c.Certs = getenv("DOCKER_CERT_PATH")
+		c.Certs = certs(getenv)
 	}
 	options, err := url.ParseQuery(query)
 	if err != nil {
@@ -86,6 +90,16 @@ func Open(rawurl string, getenv func(string) string, log *slog.Logger) (*Store, 
 		return nil, fmt.Errorf("store %q: %w", rawurl, err)
 	}
 	return s, nil
+}
+
+// certs is the folder of the certificates for TCP, where Docker's own client looks
+// for it. Empty means that there shall be no TLS.
+func certs(getenv func(string) string) string {
+	folder := getenv("DOCKER_CERT_PATH")
+	if folder == "" && getenv("DOCKER_TLS_VERIFY") != "" {
+		folder = cmp.Or(getenv("DOCKER_CONFIG"), filepath.Join(getenv("HOME"), ".docker"))
+	}
+	return folder
 }
 
 // Watch yields the keys under prefixes. While the engine is away what was known

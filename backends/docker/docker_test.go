@@ -59,6 +59,32 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TLS is where Docker's own client has it, and the certificates are looked at now.
+func TestCerts(t *testing.T) {
+	for _, c := range []struct {
+		env  map[string]string
+		want string
+	}{
+		{map[string]string{"HOME": "/h"}, ""},
+		{map[string]string{"DOCKER_CERT_PATH": "/c", "HOME": "/h"}, "/c"},
+		{map[string]string{"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/c", "HOME": "/h"}, "/c"},
+		{map[string]string{"DOCKER_TLS_VERIFY": "1", "HOME": "/h"}, "/h/.docker"},
+		{map[string]string{"DOCKER_TLS_VERIFY": "1", "DOCKER_CONFIG": "/d", "HOME": "/h"}, "/d"},
+	} {
+		getenv := func(name string) string { return c.env[name] }
+		if got := certs(getenv); got != c.want {
+			t.Errorf("%v: got %q, want %q", c.env, got, c.want)
+		}
+		_, err := Open("docker://127.0.0.1:1", getenv, nil)
+		if wrong := err != nil && strings.Contains(err.Error(), c.want+"/ca.pem"); wrong != (c.want != "") {
+			t.Errorf("%v: got %v, want one error where a folder is missing", c.env, err)
+		}
+		if _, err := Open("docker:/x.sock", getenv, nil); err != nil {
+			t.Errorf("%v: a socket has no TLS: %v", c.env, err)
+		}
+	}
+}
+
 // What is up has both keys, what starts or drains only the metadata.
 func TestKeys(t *testing.T) {
 	s := &Store{prefix: "/k"}

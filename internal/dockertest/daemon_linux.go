@@ -66,23 +66,25 @@ type daemon struct {
 	log    log
 }
 
-// startDaemon returns when dockerd is started and its cable laid; it may not
-// answer yet.
-func startDaemon(dockerd string) (*daemon, error) {
+// startDaemon returns when dockerd is started, with flags beside our own, and its
+// cable laid; it may not answer yet.
+func startDaemon(dockerd string, flags ...string) (*daemon, error) {
 	dir, err := os.MkdirTemp("", "dockertest") // short: a socket's path may have 107 bytes
 	if err != nil {
 		return nil, err
 	}
 	d := &daemon{dir: dir, socket: filepath.Join(dir, "socket"), cgroup: filepath.Base(dir), exited: make(chan struct{})}
-	d.cmd = exec.Command("sh", "-c", inside, dir,
-		dockerd, "--host", "unix://"+d.socket,
+	d.cmd = exec.Command("sh", append([]string{
+		"-c", inside, dir,
+		dockerd, "--host", "unix://" + d.socket,
 		"--data-root", filepath.Join(dir, "data"),
 		"--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"),
 		// systemd would look for our process numbers among its own.
 		"--exec-opt", "native.cgroupdriver=cgroupfs",
-		"--cgroup-parent", "/"+d.cgroup,
-		"--log-level", "error")
+		"--cgroup-parent", "/" + d.cgroup,
+		"--log-level", "error",
+	}, flags...)...)
 	d.cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -50,11 +50,31 @@ func Start(tb testing.TB) *Engine {
 	if _, err := e.run("version"); err == nil {
 		return e
 	}
+	e.start(tb)
+	return e
+}
+
+// StartTLS starts an engine of the test's own, even beside one that runs, that
+// also serves TCP, with TLS and for clients whose certificate the CA has signed;
+// see [Engine.TCP]. The arguments are PEM files.
+func StartTLS(tb testing.TB, ca, cert, key string) *Engine {
+	tb.Helper()
+	e := &Engine{client: proctest.Need(tb, "docker")}
+	e.start(tb, "--host", "tcp://0.0.0.0:"+tlsPort, "--tlsverify", "--tlscacert", ca, "--tlscert", cert, "--tlskey", key)
+	return e
+}
+
+// tlsPort is the usual one. The engine has a network of its own.
+const tlsPort = "2376"
+
+// start starts a dockerd of ours.
+func (e *Engine) start(tb testing.TB, flags ...string) {
+	tb.Helper()
 	dockerd := proctest.Need(tb, "dockerd")
 	if os.Geteuid() != 0 {
 		missing(tb, "needs root, or a Docker engine that runs")
 	}
-	d, err := startDaemon(dockerd)
+	d, err := startDaemon(dockerd, flags...)
 	if err != nil {
 		tb.Fatalf("dockertest: %v", err)
 	}
@@ -73,8 +93,11 @@ func Start(tb testing.TB) *Engine {
 	if err := d.wait(func() error { _, err := e.run("version"); return err }); err != nil {
 		tb.Fatalf("dockertest: %v\n%s", err, d.said())
 	}
-	return e
 }
+
+// TCP is where an engine of [StartTLS] serves TLS, host:port. Its certificate need
+// not be for that address: put a relay of the loopback before it.
+func (e *Engine) TCP() string { return net.JoinHostPort(e.Host, tlsPort) }
 
 // Docker runs the client and returns its output without the space around it. A
 // failure of the client is one of the test.
