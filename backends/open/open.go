@@ -42,12 +42,12 @@ var ErrScheme = errors.New("unknown store")
 //lint:ignore ST1005 scripts know confd's words
 var ErrBackend = errors.New("Invalid backend")
 
-var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "dynamodb", "ssm", "secretsmanager", "acm", "imds", "rancher", "docker", "file", "env", "none"}
+var schemes = []string{"etcd", "etcds", "consul", "consuls", "vault", "vaults", "redis", "rediss", "zk", "zks", "dynamodb", "ssm", "secretsmanager", "acm", "imds", "rancher", "docker", "file", "env", "none"}
 
 // URL opens the store that rawurl names: etcd://HOST:PORT,…, etcds://… (TLS),
 // consul://HOST:PORT,…, consuls://… (TLS), vault://HOST:PORT,…, vaults://… (TLS),
-// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, dynamodb:TABLE, ssm:,
-// secretsmanager:, acm:, imds:, rancher://HOST/VERSION, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
+// redis://HOST:PORT,…, rediss://… (TLS), zk://HOST:PORT,…, zks://… (TLS),
+// dynamodb:TABLE, ssm:, secretsmanager:, acm:, imds:, rancher://HOST/VERSION, docker:, file:PATH or env:. Keys belong to a prefix by whole elements. log may be nil.
 func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 	scheme, _, ok := strings.Cut(rawurl, ":")
 	switch {
@@ -63,7 +63,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 		return vault.Open(rawurl, log)
 	case ok && (scheme == "redis" || scheme == "rediss"):
 		return redis.Open(rawurl, log)
-	case ok && scheme == "zk":
+	case ok && (scheme == "zk" || scheme == "zks"):
 		return zookeeper.Open(rawurl, log)
 	case ok && scheme == "dynamodb":
 		return dynamodb.Open(rawurl, log)
@@ -90,7 +90,7 @@ func URL(rawurl string, log *slog.Logger) (backends.Store, error) {
 }
 
 func hint(scheme string, isURL bool) string {
-	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, dynamodb:TABLE, ssm:, secretsmanager:, acm:, imds:, rancher://HOST/VERSION, docker:, file:PATH, env: or none"
+	want := "want etcd://HOST:PORT, etcds://HOST:PORT, consul://HOST:PORT, consuls://HOST:PORT, vault://HOST:PORT, vaults://HOST:PORT, redis://HOST:PORT, rediss://HOST:PORT, zk://HOST:PORT, zks://HOST:PORT, dynamodb:TABLE, ssm:, secretsmanager:, acm:, imds:, rancher://HOST/VERSION, docker:, file:PATH, env: or none"
 	if !isURL {
 		return want
 	}
@@ -158,7 +158,9 @@ func Confd(c ConfdConfig) (backends.Store, error) {
 			Nodes: c.Nodes, Password: c.Key, Files: storeaddr.TLS{CA: c.CAKeys}, Separator: c.Separator, Log: c.Log,
 		})
 	case "zookeeper":
-		return zookeeper.New(zookeeper.Config{Nodes: c.Nodes, Log: c.Log})
+		return zookeeper.New(zookeeper.Config{
+			Nodes: c.Nodes, Files: storeaddr.TLS{CA: c.CAKeys, Cert: c.Cert, Key: c.Key}, Log: c.Log,
+		})
 	case "dynamodb":
 		return dynamodb.New(dynamodb.Config{Config: c.aws(), Table: c.Table})
 	case "ssm":

@@ -20,6 +20,7 @@ func TestURL(t *testing.T) {
 		"vaults://a,b:1?auth=cert":     "*vault.Store",
 		"redis://127.0.0.1/3":          "*redis.Store",
 		"rancher://a:81/latest":        "*rancher.Store",
+		"zks://a,b:2182/muster":        "*zookeeper.Store",
 		"zk://a,b:2182/muster":         "*zookeeper.Store",
 		"rediss://:p@a,b:6380":         "*redis.Store",
 		"dynamodb:keys?interval=1m":    "*dynamodb.Store",

@@ -121,24 +121,14 @@ type Error struct {
 	Err  error
 }
 
-func (e *Error) Error() string { return "rancher " + e.Addr + ": " + reason(e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
-// reason is what err says, as a person would, and always the same for the same thing:
-// without the port that the connection had here.
-func reason(err error) string {
-	if asked, ok := errors.AsType[*url.Error](err); ok {
-		err = asked.Err
-	}
+// Error says always the same for the same thing: without the port that the
+// connection had here.
+func (e *Error) Error() string {
+	err := e.Err
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "dial" {
 		err = op.Err
 	}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer in time"
-	case err.Error() == "EOF", err.Error() == "unexpected EOF":
-		return "connection closed"
-	}
-	return err.Error()
+	return "rancher " + e.Addr + ": " + storeaddr.Reason(err)
 }

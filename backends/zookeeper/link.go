@@ -34,10 +34,11 @@ var errSilent = errors.New("no answer in time")
 // with another connection and the same session; a link does not, so that every
 // break is seen.
 type link struct {
-	addr string
-	conn *zk.Conn
-	all  <-chan zk.Event // closed when the library has ended
-	log  *slog.Logger
+	addr   string
+	secure *secure // nil: without TLS
+	conn   *zk.Conn
+	all    <-chan zk.Event // closed when the library has ended
+	log    *slog.Logger
 
 	up   chan struct{} // closed when there is a session
 	down chan struct{} // closed when it broke, of err
@@ -50,9 +51,9 @@ type link struct {
 }
 
 // connect returns a link with a session.
-func connect(ctx context.Context, addr, digest string, log *slog.Logger) (*link, error) {
+func connect(ctx context.Context, addr, digest string, secure *secure, log *slog.Logger) (*link, error) {
 	l := &link{
-		addr: addr, log: log, fired: make(map[string]armed),
+		addr: addr, secure: secure, log: log, fired: make(map[string]armed),
 		up: make(chan struct{}), down: make(chan struct{}), news: make(chan struct{}, 1),
 	}
 	var err error
@@ -62,7 +63,11 @@ func connect(ctx context.Context, addr, digest string, log *slog.Logger) (*link,
 	if err != nil {
 		return nil, &Error{addr, err}
 	}
-	late := time.NewTimer(answerWithin)
+	within := answerWithin
+	if secure != nil {
+		within += answerWithin // for the handshake
+	}
+	late := time.NewTimer(within)
 	defer late.Stop()
 	select {
 	case <-l.up:
@@ -136,6 +141,9 @@ func (l *link) dial(network, addr string, _ time.Duration) (net.Conn, error) {
 		return nil, zk.ErrConnectionClosed
 	}
 	l.net = conn
+	if l.secure != nil {
+		return tapped{l.secure.client(conn, addr), l}, nil
+	}
 	return tapped{conn, l}, nil
 }
 
@@ -197,7 +205,17 @@ type tapped struct {
 func (t tapped) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	if err != nil {
-		t.link.fail(err)
+		t.link.fail(t.link.secure.explain(err))
+	}
+	return n, err
+}
+
+// Write shakes hands first, where there is TLS: what is wrong with that is what the
+// link breaks of.
+func (t tapped) Write(p []byte) (int, error) {
+	n, err := t.Conn.Write(p)
+	if err != nil && t.link.secure != nil {
+		t.link.fail(t.link.secure.explain(err))
 	}
 	return n, err
 }

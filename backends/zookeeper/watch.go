@@ -44,7 +44,7 @@ type watch struct {
 
 // session is what happens on one connection. It has begun with a Full Change.
 func (w *watch) session(ctx context.Context, at int) (began bool, err error) {
-	w.link, err = connect(ctx, w.store.addrs[at], w.store.digest, w.store.log)
+	w.link, err = connect(ctx, w.store.addrs[at], w.store.digest, w.store.secure, w.store.log)
 	if err != nil {
 		return false, err
 	}

@@ -22,13 +22,21 @@ import (
 	"muster/internal/storeaddr"
 )
 
-const defaultPort = "2181"
+const (
+	defaultPort = "2181"
+	securePort  = "2281" // the one of ZooKeeper's examples
+)
 
 // Config says where ZooKeeper is and how to get in.
 type Config struct {
 	// Nodes are the servers of the ensemble: HOST[:PORT] (2181 if no port is
-	// given), or one URL as [Open] takes it. Empty means 127.0.0.1:2181.
+	// given, 2281 with TLS), or one URL as [Open] takes it. Empty means 127.0.0.1.
 	Nodes []string
+
+	// TLS is used for nodes that are no URL. Files are also those of a URL with TLS
+	// that names none.
+	TLS   bool
+	Files storeaddr.TLS
 
 	// Chroot is the node below which the keys lie, as /muster; empty is the root.
 	Chroot string
@@ -46,6 +54,7 @@ type Store struct {
 	addrs  []string
 	chroot string // no slash at its end
 	digest string // user:password, or empty
+	secure *secure
 	log    *slog.Logger
 }
 
@@ -55,7 +64,8 @@ var _ backends.Together = (*Store)(nil)
 //
 //	zk://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]][/CHROOT][?password=file:FILE]
 //
-// log may be nil.
+// Scheme zks means TLS, with the parameters ca, cert and key, which are files. log
+// may be nil.
 func Open(rawurl string, log *slog.Logger) (*Store, error) {
 	cfg, err := ParseURL(rawurl)
 	if err != nil {
@@ -65,15 +75,19 @@ func Open(rawurl string, log *slog.Logger) (*Store, error) {
 	return New(cfg)
 }
 
-// ParseURL reads a store URL as [Open] takes it.
+// ParseURL reads a store URL as [Open] takes it. Files of TLS are read by New.
 func ParseURL(rawurl string) (Config, error) {
 	var cfg Config
-	u, err := storeaddr.Parse(rawurl, "password")
+	u, err := storeaddr.Parse(rawurl, "ca", "cert", "key", "password")
 	if err != nil {
 		return cfg, err
 	}
-	if u.Scheme != "zk" {
-		return cfg, u.Wrong("want zk://HOST:PORT")
+	if cfg.TLS = u.Scheme == "zks"; !cfg.TLS && u.Scheme != "zk" {
+		return cfg, u.Wrong("want zk://HOST:PORT or zks://HOST:PORT")
+	}
+	cfg.Files = storeaddr.TLS{CA: u.Get("ca"), Cert: u.Get("cert"), Key: u.Get("key")}
+	if cfg.Files != (storeaddr.TLS{}) && !cfg.TLS {
+		return cfg, u.Wrong("ca, cert and key are for TLS: want zks://")
 	}
 	cfg.Nodes, cfg.User, cfg.Password = u.Nodes, u.User, u.Password
 	if u.Path != "" {
@@ -108,6 +122,9 @@ func New(cfg Config) (*Store, error) {
 			return nil, err
 		}
 		url.Log = cfg.Log
+		if url.Files == (storeaddr.TLS{}) {
+			url.Files = cfg.Files
+		}
 		cfg = url
 	}
 	s := &Store{chroot: strings.TrimRight(cfg.Chroot, "/"), log: cfg.Log}
@@ -121,11 +138,18 @@ func New(cfg Config) (*Store, error) {
 		cfg.Nodes = []string{"127.0.0.1"}
 	}
 	var errs []error
+	port := defaultPort
+	if cfg.TLS {
+		port = securePort
+		var err error
+		s.secure, err = newSecure(cfg.Files)
+		errs = append(errs, err)
+	}
 	if s.chroot != "" && (!strings.HasPrefix(s.chroot, "/") || !isPath(s.chroot)) {
 		errs = append(errs, errors.New("chroot: want a path as /muster"))
 	}
 	for _, node := range cfg.Nodes {
-		addr, err := storeaddr.HostPort(node, defaultPort)
+		addr, err := storeaddr.HostPort(node, port)
 		errs = append(errs, err)
 		s.addrs = append(s.addrs, addr)
 	}

@@ -19,16 +19,21 @@ import (
 
 	"github.com/go-zookeeper/zk"
 
+	"muster/internal/etcdtest"
 	"muster/internal/proctest"
 )
 
 const jar = "/usr/share/java/zookeeper.jar" // as Debian has it
+
+// netty is what a server with TLS needs, as Debian's libnetty-java has it.
+const netty = "/usr/share/java/netty-handler.jar"
 
 // A Server is one ZooKeeper process. Its methods fail the test themselves; they
 // may be called from the test's goroutine only.
 type Server struct {
 	tb     testing.TB
 	addr   string
+	secure string // the address with TLS; empty without
 	dir    string
 	proc   *proctest.Proc
 	client *zk.Conn
@@ -38,11 +43,28 @@ type Server struct {
 // Start runs a server and returns when it answers.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
+	return start(tb, nil)
+}
+
+// StartTLS runs a server that also serves TLS, at SecureAddr, for clients whose
+// certificate the CA has signed.
+func StartTLS(tb testing.TB, certs etcdtest.Certs) *Server {
+	tb.Helper()
+	return start(tb, &certs)
+}
+
+func start(tb testing.TB, certs *etcdtest.Certs) *Server {
+	tb.Helper()
 	s := &Server{tb: tb, addr: proctest.FreeAddr(tb), dir: tb.TempDir()}
 	_, port, _ := strings.Cut(s.addr, ":")
+	var secure string
+	if certs != nil {
+		s.secure = proctest.FreeAddr(tb)
+		secure = s.tls(*certs)
+	}
 	for name, text := range map[string]string{
 		"zoo.cfg": "tickTime=500\ndataDir=" + s.dir + "/data\nclientPortAddress=127.0.0.1\nclientPort=" + port +
-			"\nadmin.enableServer=false\n4lw.commands.whitelist=ruok,cons\nmaxClientCnxns=0\n",
+			"\nadmin.enableServer=false\n4lw.commands.whitelist=ruok,cons\nmaxClientCnxns=0\n" + secure,
 		"log4j.properties": "log4j.rootLogger=WARN, CONSOLE\nlog4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender\n" +
 			"log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout\nlog4j.appender.CONSOLE.layout.ConversionPattern=%d %p %m%n\n",
 	} {
@@ -55,8 +77,37 @@ func Start(tb testing.TB) *Server {
 	return s
 }
 
+// tls is what is to be configured for it. ZooKeeper wants a certificate and its key
+// in one file, and the endings of their names to say what they are.
+func (s *Server) tls(certs etcdtest.Certs) string {
+	s.tb.Helper()
+	if _, err := os.Stat(netty); err != nil {
+		proctest.Missing(s.tb, netty)
+	}
+	var pair []byte
+	for _, file := range []string{certs.Cert, certs.Key} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			s.tb.Fatal(err)
+		}
+		pair = append(pair, text...)
+	}
+	file := filepath.Join(s.dir, "server.pem")
+	if err := os.WriteFile(file, pair, 0o600); err != nil {
+		s.tb.Fatal(err)
+	}
+	_, port, _ := strings.Cut(s.secure, ":")
+	return "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n" +
+		"secureClientPortAddress=127.0.0.1\nsecureClientPort=" + port + "\nssl.clientAuth=need\n" +
+		"ssl.keyStore.location=" + file + "\nssl.keyStore.type=PEM\n" +
+		"ssl.trustStore.location=" + certs.CA + "\nssl.trustStore.type=PEM\n"
+}
+
 // Addr is where clients connect, host:port.
 func (s *Server) Addr() string { return s.addr }
+
+// SecureAddr is where they connect with TLS, host:port.
+func (s *Server) SecureAddr() string { return s.secure }
 
 // Kill ends the process with SIGKILL and waits until it is gone. Its data stay.
 func (s *Server) Kill() {
@@ -73,9 +124,13 @@ func (s *Server) Restart() {
 	if _, err := os.Stat(jar); err != nil {
 		s.tb.Skipf("needs zookeeper (scripts/packages installs it): %v", err)
 	}
+	classes := s.dir + ":" + jar
+	if s.secure != "" {
+		classes += ":" + strings.TrimSuffix(netty, "handler.jar") + "codec.jar:" + strings.TrimSuffix(netty, "handler.jar") + "resolver.jar"
+	}
 	s.proc = proctest.Start(s.tb, "zookeeper "+s.addr, nil, java,
 		"-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no",
-		"-cp", s.dir+":"+jar, "org.apache.zookeeper.server.ZooKeeperServerMain", s.dir+"/zoo.cfg")
+		"-cp", classes, "org.apache.zookeeper.server.ZooKeeperServerMain", s.dir+"/zoo.cfg")
 	proctest.Eventually(s.tb, "zookeeper "+s.addr+" answers", func() bool { return s.command("ruok") == "imok" })
 }
 

@@ -26,7 +26,7 @@ func Template(ctx context.Context, std cli.Std, args []string) int {
 	watch := f.Bool("watch", false, "render when keys change (the default)")
 	interval := f.Duration("interval", 0, "render every `DURATION`, reading the resources anew")
 	confdir := f.String("confdir", "/etc/confd", "`DIR` of conf.d and templates")
-	store := f.String("store", "etcd://127.0.0.1:2379", "`URL` of the store: etcd://, etcds://, consul://, consuls://, vault://, vaults://, redis://, rediss://, zk://, dynamodb:TABLE, ssm:, secretsmanager:, acm:, imds:, rancher://, docker:, file:PATH or env:")
+	store := f.String("store", "etcd://127.0.0.1:2379", "`URL` of the store: etcd://, etcds://, consul://, consuls://, vault://, vaults://, redis://, rediss://, zk://, zks://, dynamodb:TABLE, ssm:, secretsmanager:, acm:, imds:, rancher://, docker:, file:PATH or env:")
 	prefix := f.String("prefix", "", "`PREFIX` of the keys, instead of each resource's own")
 	noop := f.Bool("noop", false, "say what differs and change nothing")
 	syncOnly := f.Bool("sync-only", false, "run neither check_cmd nor reload_cmd")

@@ -6,11 +6,13 @@ import (
 	"github.com/go-zookeeper/zk"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"muster/internal/etcdtest"
 	"muster/internal/zktest"
 )
 
 // zookeeperCommand is what a script may do with a ZooKeeper: zookeeper start runs
-// one, at $ZOOKEEPER; zookeeper kill, restart; zookeeper put KEY VALUE, del KEY;
+// one, at $ZOOKEEPER; zookeeper start-tls one that wants a client's certificate, its
+// files at $CA, $CERT and $KEY; zookeeper kill, restart; zookeeper put KEY VALUE, del KEY;
 // zookeeper secret KEY USER PASSWORD makes a node that only the user may read.
 type zookeeperCommand struct {
 	t      *testing.T
@@ -22,6 +24,13 @@ func (c *zookeeperCommand) run(ts *testscript.TestScript, _ bool, args []string)
 	case "start":
 		c.server = zktest.Start(c.t)
 		ts.Setenv("ZOOKEEPER", c.server.Addr())
+	case "start-tls":
+		certs := etcdtest.NewCerts(c.t)
+		ts.Setenv("CA", certs.CA)
+		ts.Setenv("CERT", certs.ClientCert)
+		ts.Setenv("KEY", certs.ClientKey)
+		c.server = zktest.StartTLS(c.t, certs)
+		ts.Setenv("ZOOKEEPER", c.server.SecureAddr())
 	case "kill":
 		c.server.Kill()
 	case "restart":
