@@ -49,11 +49,13 @@ func (n *node) dial(ctx context.Context) (conn redis.Conn, addr string, err erro
 	if conn, err = server.login(ctx, server.user, server.password, server.db); err != nil {
 		return nil, server.addr, &Error{"redis " + server.addr, err}
 	}
-	if n.master != "" {
-		if err := isMaster(conn); err != nil {
-			conn.Close()
-			return nil, server.addr, &Error{"redis " + server.addr, err}
-		}
+	err = standsAlone(conn)
+	if err == nil && n.master != "" {
+		err = isMaster(conn)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, server.addr, &Error{"redis " + server.addr, err}
 	}
 	return conn, server.addr, nil
 }
@@ -110,6 +112,30 @@ func (n *node) ask(ctx context.Context) (addr string, err error) {
 	}
 	return net.JoinHostPort(found[0], found[1]), nil
 }
+
+// standsAlone keeps us from a node of a cluster, which has a part of the keys: a list
+// of its own would look whole. A server that does not say what it is, is none: HELLO
+// came with Redis 6, and may not be allowed.
+func standsAlone(conn redis.Conn) error {
+	hello, err := redis.Values(conn.Do("HELLO", "2"))
+	if _, said := errors.AsType[redis.Error](err); said {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := 0; i+1 < len(hello); i += 2 {
+		name, _ := redis.String(hello[i], nil)
+		mode, _ := redis.String(hello[i+1], nil)
+		if name == "mode" && mode == "cluster" {
+			return errCluster
+		}
+	}
+	return nil
+}
+
+// errCluster is a node that can't be a store.
+var errCluster = errors.New("it is a node of a Redis Cluster, which has a part of the keys only (it answers MOVED for others): want a Redis that has them all, or sentinels")
 
 // isMaster keeps us from following a server that sentinels have just replaced.
 func isMaster(conn redis.Conn) error {

@@ -70,6 +70,31 @@ func Start(tb testing.TB, conf Config) *Server {
 	return s
 }
 
+// Cluster runs n masters that share the keys, and returns when each of them knows
+// all.
+func Cluster(tb testing.TB, n int) []*Server {
+	tb.Helper()
+	const slots = 16384
+	var all []*Server
+	for i := range n {
+		_, port, _ := strings.Cut(proctest.FreeAddr(tb), ":") // between the nodes
+		s := Start(tb, Config{Flags: []string{"--cluster-enabled", "yes", "--cluster-port", port}})
+		s.Do("CLUSTER", "ADDSLOTSRANGE", i*slots/n, (i+1)*slots/n-1)
+		if i > 0 {
+			host, client, _ := strings.Cut(s.addr, ":")
+			all[0].Do("CLUSTER", "MEET", host, client, port)
+		}
+		all = append(all, s)
+	}
+	for _, s := range all {
+		proctest.Eventually(tb, "redis "+s.addr+" knows the cluster", func() bool {
+			info, err := redis.String(s.Do("CLUSTER", "INFO"), nil)
+			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", n))
+		})
+	}
+	return all
+}
+
 // Addr is where clients connect, host:port.
 func (s *Server) Addr() string { return s.addr }
 

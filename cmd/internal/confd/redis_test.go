@@ -13,7 +13,7 @@ import (
 
 // redisCommand is what a script may do with a Redis: redis start [FLAG...] runs
 // one, at $REDIS; redis start-auth one with a password; redis start-tls one with
-// TLS too and its CA at $CA; redis kill, restart; redis clients N waits until confd
+// TLS too and its CA at $CA; redis start-cluster three that are a cluster; redis kill, restart; redis clients N waits until confd
 // has N connections; redis do COMMAND ARG... anything else.
 type redisCommand struct {
 	t      *testing.T
@@ -30,6 +30,9 @@ func (c *redisCommand) run(ts *testscript.TestScript, _ bool, args []string) {
 		certs := etcdtest.NewCerts(c.t)
 		ts.Setenv("CA", certs.CA)
 		c.start(ts, redistest.Config{Certs: &certs, Password: "pass-word"})
+	case "start-cluster":
+		c.server = redistest.Cluster(c.t, 3)[0]
+		ts.Setenv("REDIS", c.server.Addr())
 	case "kill":
 		c.server.Kill()
 	case "restart":
