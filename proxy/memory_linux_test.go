@@ -32,7 +32,8 @@ func TestChild(t *testing.T) {
 	io.Copy(io.Discard, os.Stdin)
 }
 
-// A GiB each way grows the proxy by less than 16 MiB.
+// A GiB each way grows the proxy by less than 32 MiB, of which the race detector
+// takes most.
 func TestLargeBodies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 2 GiB")
@@ -101,8 +102,8 @@ func TestLargeBodies(t *testing.T) {
 		t.Errorf("up: the origin got %d bytes, want %d", got, gib)
 	}
 	t.Logf("peak RSS: %d KiB before, %d after 1 GiB down, %d after 1 GiB up", before, down, up)
-	if grown := up - before; grown >= 16<<10 {
-		t.Errorf("RSS grew by %d KiB, want less than 16 MiB", grown)
+	if grown := up - before; grown >= 32<<10 {
+		t.Errorf("RSS grew by %d KiB, want less than 32 MiB", grown)
 	}
 }
 
