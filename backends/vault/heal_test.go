@@ -61,6 +61,33 @@ func TestFrozenServerIsLeftForTheNext(t *testing.T) {
 	r.Counts(0, 1) // while another answers it is no news
 }
 
+// A sealed one too; the next may want another login.
+func TestSealedServerIsLeftForTheNext(t *testing.T) {
+	var nodes []string
+	var login vault.Auth
+	var first *vaulttest.Server
+	for _, text := range []string{"a", "b"} {
+		s := vaulttest.Start(t, vaulttest.Config{})
+		s.Policy("reader", reader)
+		login = auth(t, "userpass", "", s.Login("userpass", "userpass", "reader", "1h", ""))
+		s.Put("kv2/k", value(text))
+		nodes = append(nodes, s.Addr())
+		if first == nil {
+			first = s
+		}
+	}
+	store, err := vault.New(vault.Config{Nodes: nodes, Auth: login, Interval: often})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	r := backendtest.NewReader(t, store, "/kv2/k")
+	r.Has("/kv2/k=a")
+	first.Seal()
+	r.Has("/kv2/k=b")
+	r.Counts(0, 1)
+}
+
 func TestTLS(t *testing.T) {
 	certs := etcdtest.NewCerts(t)
 	s := vaulttest.Start(t, vaulttest.Config{Certs: &certs})
@@ -217,6 +244,17 @@ func TestLeasedSecrets(t *testing.T) {
 	if reads < 20 {
 		t.Errorf("got the third credentials after %d reads, want them kept for many", reads)
 	}
+
+	// They end with the token that made them, however long their lease.
+	s.Policy("once", `path "once/*" { capabilities = ["read"] }`)
+	l := s.Login("userpass", "userpass", "once", "1h", "")
+	r = backendtest.NewReader(t, open(t, s.Addr(), auth(t, "userpass", "", l), nil), "/once/long")
+	r.Until("credentials", func() bool { return r.Keys["/once/long/user"] != "" })
+	first := r.Keys["/once/long/user"]
+	r.Alive(5)
+	s.Write("sys/leases/revoke-prefix/auth/userpass", nil)
+	r.Until("others", func() bool { return r.Keys["/once/long/user"] != first })
+	r.Counts(0, 1)
 }
 
 func TestRead(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -114,10 +113,8 @@ func (a *Auth) request() (path string, body map[string]any, err error) {
 
 // A session is the token that Vault gave.
 type session struct {
-	token     string // empty: there is none
-	renewable bool
-	renew     time.Time     // when it is to be renewed; zero: never
-	first     time.Duration // how long it was to live at first
+	token string    // empty: there is none
+	renew time.Time // when it is to be renewed; zero: never
 }
 
 // ensure returns a token, and logs in where there is none.
@@ -149,21 +146,23 @@ func (s *Store) logIn(ctx context.Context) error {
 			return err
 		}
 		s.take(auth)
-		s.first = time.Duration(auth.LeaseDuration) * time.Second
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("login %s: %w", s.auth.Type, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.leased) // they end with the token that made them
 	return nil
 }
 
-// take is used with login held.
+// take makes auth the session. Clients have a token already, if VAULT_TOKEN is set:
+// the login's counts. It is used with login held.
 func (s *Store) take(auth *api.SecretAuth) {
-	ttl := time.Duration(auth.LeaseDuration) * time.Second
-	s.token, s.renewable, s.renew = auth.ClientToken, auth.Renewable, time.Time{}
-	if ttl > 0 {
-		s.renew = time.Now().Add(ttl * 2 / 3)
+	s.session = session{token: auth.ClientToken}
+	if auth.Renewable && auth.LeaseDuration > 0 {
+		s.renew = time.Now().Add(time.Duration(auth.LeaseDuration) * time.Second * 2 / 3)
 	}
 	for _, n := range s.nodes {
 		n.client.SetToken(s.token)
@@ -177,7 +176,6 @@ func (a *Auth) logIn(ctx context.Context, c *api.Client) (*api.SecretAuth, error
 	if err != nil {
 		return nil, err
 	}
-	c.ClearToken() // it takes VAULT_TOKEN by itself
 	if a.Type == "token" {
 		token, err := a.token()
 		if err != nil {
@@ -224,41 +222,29 @@ func (s *Store) keep(ctx context.Context) {
 	}
 }
 
-// renewal renews the token if it is time to. One that lives on for less than half
-// as long as at first is near its last end: then another login is made, where one
-// can be.
+// renewal renews the token if it is time to. One that can't be renewed, or not any
+// more, is used until Vault refuses it.
 func (s *Store) renewal(ctx context.Context) {
 	s.login.Lock()
 	defer s.login.Unlock()
 	if s.token == "" || s.renew.IsZero() || time.Now().Before(s.renew) {
 		return
 	}
-	if s.renewable {
-		err := s.do(ctx, func(ctx context.Context, c *api.Client) error {
-			secret, err := c.Auth().Token().RenewSelfWithContext(ctx, 0)
-			if err == nil && (secret == nil || secret.Auth == nil) {
-				err = errors.New("no token in the answer")
-			}
-			if err == nil {
-				s.take(secret.Auth)
-			}
-			return err
-		})
-		only := s.auth.Type == "token" && s.auth.TokenFile == ""
-		if err == nil && (only || time.Until(s.renew) >= s.first/3) {
-			return
+	err := s.do(ctx, func(ctx context.Context, c *api.Client) error {
+		secret, err := c.Auth().Token().RenewSelfWithContext(ctx, 0)
+		if err == nil && (secret == nil || secret.Auth == nil) {
+			err = errors.New("no token in the answer")
 		}
-		if err != nil && status(err) != http.StatusForbidden && status(err) != http.StatusBadRequest {
-			s.renew = time.Now().Add(time.Second) // Vault is away: again
-			return
+		if err == nil {
+			s.take(secret.Auth)
 		}
-	}
-	if s.auth.Type == "token" && s.auth.TokenFile == "" {
-		s.renew = time.Time{} // there is no other
-		return
-	}
-	if err := s.logIn(ctx); err != nil {
-		s.log.Warn("no new token yet", "store", "vault", "err", err)
-		s.renew = time.Now().Add(max(time.Second, s.first/10))
+		return err
+	})
+	switch {
+	case err == nil:
+	case elsewhere(err):
+		s.renew = time.Now().Add(time.Second) // Vault is away: again
+	default:
+		s.renew = time.Time{}
 	}
 }

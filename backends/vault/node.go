@@ -128,12 +128,7 @@ func (cfg *Config) node(text string) (n *node, err error) {
 		Address: scheme + "://" + n.addr, HttpClient: &http.Client{Transport: n.transport, CheckRedirect: noRedirect},
 		CloneHeaders: true,
 	})
-	if err != nil {
-		return nil, err
-	}
-	// The client takes VAULT_TOKEN by itself, which is not the token of a login.
-	n.client.ClearToken()
-	return n, nil
+	return n, err
 }
 
 // noRedirect leaves redirects, from a standby to the active server, to the client.

@@ -6,8 +6,7 @@
 //	                                            /secret/db/user = u  /secret/db/password = p
 //
 // A Store has one token (login.go), which all its watches share: it is renewed
-// before it ends, and another login is made where that can't be done or the token
-// is refused. A read (read.go) asks which engine is mounted where, lists the
+// before it ends, and another login is made where it is refused. A read (read.go) asks which engine is mounted where, lists the
 // folders below its prefixes and reads what is in them.
 package vault
 

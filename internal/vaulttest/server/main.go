@@ -95,8 +95,8 @@ func run(args []string) error {
 	return err
 }
 
-// once makes other credentials at each read of creds, leased for 3 seconds, as the
-// engines of databases and clouds do.
+// once makes other credentials at each read, as the engines of databases and clouds
+// do: creds are leased for 3 seconds, long for an hour.
 func once(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	var made atomic.Int64
 	creds := &framework.Secret{
@@ -107,16 +107,17 @@ func once(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, er
 		},
 	}
 	b := &framework.Backend{BackendType: logical.TypeLogical, Secrets: []*framework.Secret{creds}}
-	b.Paths = []*framework.Path{{
-		Pattern: "creds",
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: &framework.PathOperation{Callback: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-				r := creds.Response(map[string]interface{}{"user": fmt.Sprint("u", made.Add(1))}, nil)
-				r.Secret.TTL = 3 * time.Second
-				return r, nil
-			}},
-		},
-	}}
+	for path, ttl := range map[string]time.Duration{"creds": 3 * time.Second, "long": time.Hour} {
+		read := func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+			r := creds.Response(map[string]interface{}{"user": fmt.Sprint("u", made.Add(1))}, nil)
+			r.Secret.TTL = ttl
+			return r, nil
+		}
+		b.Paths = append(b.Paths, &framework.Path{
+			Pattern:    path,
+			Operations: map[logical.Operation]framework.OperationHandler{logical.ReadOperation: &framework.PathOperation{Callback: read}},
+		})
+	}
 	return b, b.Setup(ctx, conf)
 }
 
