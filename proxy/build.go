@@ -22,7 +22,12 @@ type upstream struct {
 	balance.Upstream
 	endpoint atomic.Pointer[catalog.Endpoint] // p.mu guards its changes
 	update   uint64
-	left     time.Time // when it was in a plan last
+}
+
+// A departed is an upstream that is in no plan, and since when.
+type departed struct {
+	*upstream
+	since time.Time
 }
 
 // A service is what was built for one service of the plan.
@@ -230,7 +235,7 @@ func (u *upstream) of(e *catalog.Endpoint) bool {
 // upstream returns the running state of e, which came: there may be one still.
 func (p *Proxy) upstream(service string, e *catalog.Endpoint) *upstream {
 	key := upstreamKey{service, e.ID, e.Addr, e.Proto}
-	u := p.left[key]
+	u := p.left[key].upstream
 	if u == nil {
 		u = &upstream{Upstream: balance.Upstream{Service: service, ID: e.ID, Addr: e.Addr, Proto: e.Proto}}
 	}
@@ -251,8 +256,8 @@ func stateOf(s catalog.State) balance.State {
 // leave takes an upstream out of the next table: what runs on it goes on. Until
 // that table is in force requests may choose it; see part.
 func (p *Proxy) leave(u *upstream) {
-	u.update, u.left = 0, time.Now() // in no plan
-	p.left[upstreamKey{u.Service, u.ID, u.Addr, u.Proto}] = u
+	u.update = 0 // in no plan
+	p.left[upstreamKey{u.Service, u.ID, u.Addr, u.Proto}] = departed{u, time.Now()}
 }
 
 // part says of the upstreams that are in no table any more that they left. A
@@ -275,8 +280,8 @@ const leaveGrace = 5 * time.Second
 // any more. p.mu is held; while there are any, it is called again.
 func (p *Proxy) sweep() {
 	now := time.Now()
-	maps.DeleteFunc(p.left, func(_ upstreamKey, u *upstream) bool {
-		if !u.Idle() || now.Sub(u.left) < p.grace {
+	maps.DeleteFunc(p.left, func(_ upstreamKey, u departed) bool {
+		if !u.Idle() || now.Sub(u.since) < p.grace {
 			return false
 		}
 		u.SetState(balance.Gone) // before: who still asks it forgets it again

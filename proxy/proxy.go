@@ -55,13 +55,13 @@ type Proxy struct {
 	plan     *Plan
 	routes   *balance.Routes
 	services map[string]*service
-	order    []*service                // as in the plan
-	left     map[upstreamKey]*upstream // what is in no service any more, until it is idle and nobody wants it back
-	grace    time.Duration             // leaveGrace
-	sweeper  *time.Timer               // calls sweepLater
-	sweeping bool                      // it is set
-	members  []balance.Member          // room to build in
-	rebuilt  []*service                // since the last table
+	order    []*service               // as in the plan
+	left     map[upstreamKey]departed // what is in no service any more, until it is idle and nobody wants it back
+	grace    time.Duration            // leaveGrace
+	sweeper  *time.Timer              // calls sweepLater
+	sweeping bool                     // it is set
+	members  []balance.Member         // room to build in
+	rebuilt  []*service               // since the last table
 	updates  uint64
 	listened bool                 // Listen has opened what was planned at the start
 	open     map[string]*listener // by Bind
@@ -81,7 +81,7 @@ func New(c Config) *Proxy {
 		log: c.Log, drain: c.Drain,
 		plan:     &Plan{},
 		services: make(map[string]*service),
-		left:     make(map[upstreamKey]*upstream),
+		left:     make(map[upstreamKey]departed),
 		grace:    leaveGrace,
 		open:     make(map[string]*listener),
 		failing:  make(map[string]string),

@@ -173,7 +173,7 @@ func (p *Proxy) view() view {
 		if u.Idle() {
 			continue // it may come back, but nobody sees it meanwhile
 		}
-		v.leaving[u.Service] = append(v.leaving[u.Service], u)
+		v.leaving[u.Service] = append(v.leaving[u.Service], u.upstream)
 	}
 	for _, some := range v.leaving {
 		slices.SortFunc(some, func(a, b *upstream) int {
