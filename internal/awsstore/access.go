@@ -20,6 +20,10 @@ import (
 // answerWithin is how long one try of a request may take. The SDK makes three.
 const answerWithin = 5 * time.Second
 
+// nearWithin is that of an [Access.Anonymous] service: it is on this machine, or
+// this is no machine that has it, and then nobody answers.
+const nearWithin = 2 * time.Second
+
 // An Access is the way to one service, whose client is a C. It makes the client
 // when it is first used. All methods may be called at the same time.
 //
@@ -31,7 +35,8 @@ type Access[C any] struct {
 	// Log is where the store says what of its keys can't be used.
 	Log *slog.Logger
 
-	// Anonymous says that the service wants neither region nor credentials.
+	// Anonymous says that the service wants neither region nor credentials: it is
+	// the instance's own.
 	Anonymous bool
 
 	name string // of the store, as errors have it
@@ -172,6 +177,9 @@ func (a *Access[C]) load(ctx context.Context) (aws.Config, error) {
 		}
 		transport.DisableKeepAlives = false
 		a.http = &http.Client{Transport: keeping{transport}, Timeout: answerWithin}
+		if a.Anonymous {
+			a.http.Timeout = nearWithin
+		}
 	}
 	cfg.HTTPClient = a.http
 	return cfg, nil
