@@ -27,8 +27,8 @@ func (s *Store) read(ctx context.Context, prefixes []string, whole bool) ([]back
 	if err != nil {
 		return nil, err
 	}
-	kvs, denied, err := s.readWith(ctx, prefixes, whole)
-	if status(err) != http.StatusForbidden && !denied {
+	kvs, err := s.readWith(ctx, prefixes, whole)
+	if status(err) != http.StatusForbidden { // a token that is refused is told so before anything is left out
 		return kvs, err
 	}
 	// Is it the token, or what it may do?
@@ -42,27 +42,24 @@ func (s *Store) read(ctx context.Context, prefixes []string, whole bool) ([]back
 	if err := s.refused(ctx, token); err != nil {
 		return nil, err
 	}
-	kvs, _, err = s.readWith(ctx, prefixes, whole)
-	return kvs, err
+	return s.readWith(ctx, prefixes, whole)
 }
 
-// readWith reads with the token that is there. denied says that something was
-// left out that was not before.
-func (s *Store) readWith(ctx context.Context, prefixes []string, whole bool) (kvs []backends.KV, denied bool, err error) {
+// readWith reads with the token that is there.
+func (s *Store) readWith(ctx context.Context, prefixes []string, whole bool) ([]backends.KV, error) {
 	roots, err := s.roots(ctx, outer(prefixes))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	var all []secret
 	for _, r := range roots {
-		found, news, err := s.walk(ctx, r, whole)
+		found, err := s.walk(ctx, r, whole)
 		if err != nil {
-			return nil, false, err
+			return nil, err
 		}
 		all = append(all, found...)
-		denied = denied || news
 	}
-	return s.keys(all), denied, nil
+	return s.keys(all), nil
 }
 
 // A root is what one prefix, or one mount below it, asks for.
@@ -148,17 +145,8 @@ type secret struct {
 }
 
 // walk lists what is below r and reads it.
-func (s *Store) walk(ctx context.Context, r root, whole bool) (found []secret, news bool, err error) {
-	refused := func(name string, err error) error {
-		if status(err) != http.StatusForbidden || whole {
-			return err
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		news = news || !s.denied[name]
-		s.denied[name] = true
-		return nil
-	}
+func (s *Store) walk(ctx context.Context, r root, whole bool) (found []secret, err error) {
+	leaveOut := func(err error) bool { return status(err) == http.StatusForbidden && !whole }
 	names, folders := []string{""}, []string{""}
 	listed := true // the root may be
 	for len(folders) > 0 {
@@ -166,13 +154,12 @@ func (s *Store) walk(ctx context.Context, r root, whole bool) (found []secret, n
 		folders = folders[1:]
 		below, err := s.list(ctx, path.Join(r.list, folder))
 		if err != nil {
-			if folder == "" {
+			switch {
+			case !leaveOut(err):
+				return nil, err
+			case folder == "":
 				listed = false
-			}
-			if err := refused(path.Join(r.name, folder), err); err != nil {
-				return nil, false, err
-			}
-			if folder != "" {
+			default:
 				s.tell(path.Join(r.name, folder), leftOut)
 			}
 			continue
@@ -209,25 +196,23 @@ func (s *Store) walk(ctx context.Context, r root, whole bool) (found []secret, n
 			case err == nil:
 			case name == "" && strings.Contains(err.Error(), "no handler for route"):
 				errs = append(errs, fmt.Errorf("key %q: %w: %w", r.name, noMountError{}, err))
-			case name == "" && status(err) == http.StatusForbidden && !whole && listed && len(names) > 1:
+			case name == "" && leaveOut(err) && listed && len(names) > 1:
 				// Who may read what lies below a prefix gets that.
 			case name == "" && status(err) == http.StatusForbidden:
 				errs = append(errs, fmt.Errorf("key %q: %w", r.name, err))
-			default:
-				if err := refused(full, err); err != nil {
-					errs = append(errs, fmt.Errorf("key %q: %w", full, err))
-					return
-				}
+			case leaveOut(err):
 				s.tell(full, leftOut)
+			default:
+				errs = append(errs, fmt.Errorf("key %q: %w", full, err))
 			}
 		})
 	}
 	wg.Wait()
 	if len(errs) > 0 {
 		slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-		return nil, false, errs[0] // the same for the same thing
+		return nil, errs[0] // the same for the same thing
 	}
-	return found, news, nil
+	return found, nil
 }
 
 const leftOut = "it may not be read with this token and is left out"

@@ -64,7 +64,6 @@ type Store struct {
 
 	mu     sync.Mutex // guards what follows
 	told   map[string]bool
-	denied map[string]bool // what was refused to a token that was good
 	leased map[string]leased
 }
 
@@ -88,7 +87,7 @@ func Open(rawurl string, log *slog.Logger) (*Store, error) {
 // New checks cfg and returns at once: Vault is first asked when it is watched. An
 // error means that cfg is wrong, never that Vault is away.
 func New(cfg Config) (*Store, error) {
-	s := &Store{auth: cfg.Auth, interval: cfg.Interval, log: cfg.Log, told: make(map[string]bool), denied: make(map[string]bool), leased: make(map[string]leased)}
+	s := &Store{auth: cfg.Auth, interval: cfg.Interval, log: cfg.Log, told: make(map[string]bool), leased: make(map[string]leased)}
 	if s.interval <= 0 {
 		s.interval = DefaultInterval
 	}
