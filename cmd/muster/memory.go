@@ -11,7 +11,7 @@ import (
 
 // maxGarbage is how much memory may wait for the collector. By itself it lets as
 // much wait as is in use, and 100,000 endpoints use 75 MB.
-const maxGarbage = 20 << 20
+const maxGarbage = 12 << 20
 
 // firstMemory is what a start takes before the collector runs at all. Where
 // everything grows it would run time and again and find nothing: while 100,000
@@ -22,9 +22,9 @@ const firstMemory = 96 << 20
 // half of what is in use by then are the answers that it was made of.
 const firstPercent = 50
 
-// leastPercent bounds what that costs: a collection for each quarter of what is
+// leastPercent bounds what that costs: a collection for each seventh of what is
 // in use.
-const leastPercent = 25
+const leastPercent = 15
 
 // A heap keeps the garbage of a large balancer small. Who sets GOGC knows better.
 type heap struct {
