@@ -178,13 +178,17 @@ type jsonLine struct {
 	Status    int       `json:"status"`
 	Bytes     int64     `json:"bytes"`
 	Duration  float64   `json:"duration"`
+	Head      float64   `json:"head,omitempty"`
+	Connect   float64   `json:"connect,omitempty"`
 	FirstByte float64   `json:"first_byte,omitempty"`
 	Queued    float64   `json:"queued,omitempty"`
 	Service   string    `json:"service,omitempty"`
 	Endpoint  string    `json:"endpoint,omitempty"`
 	Addr      string    `json:"addr,omitempty"`
 	Tries     int       `json:"tries"`
+	Reused    bool      `json:"reused,omitempty"` // the connection to the endpoint
 	RequestID string    `json:"request_id"`
+	End       string    `json:"end"`             // as in muster_request_ends_total
 	Error     string    `json:"error,omitempty"` // as in Proxy-Status
 	Reason    string    `json:"reason,omitempty"`
 	Offset    int       `json:"offset,omitempty"` // in the request's head
@@ -198,8 +202,9 @@ func appendJSON(b []byte, r *balance.Record) []byte {
 		peer = ""
 	}
 	line, err := json.Marshal(jsonLine{
-		r.Time, r.Client, peer, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(), r.FirstByte.Seconds(), r.Queued.Seconds(),
-		r.Service, r.Endpoint, r.Addr, r.Tries, r.RequestID, r.Why.Answer().Error, r.Reason, r.Offset, r.Referer, r.UserAgent,
+		r.Time, r.Client, peer, r.Method, r.Host, r.Target, r.Proto, status(r), r.Bytes, r.Duration.Seconds(),
+		r.Head.Seconds(), r.Connect.Seconds(), r.FirstByte.Seconds(), r.Queued.Seconds(),
+		r.Service, r.Endpoint, r.Addr, r.Tries, r.Reused, r.RequestID, r.Why.String(), r.Why.Answer().Error, r.Reason, r.Offset, r.Referer, r.UserAgent,
 	})
 	if err != nil {
 		panic("BUG: a record is always JSON: " + err.Error())

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"muster/catalog"
 	"muster/internal/testserver"
@@ -63,7 +64,7 @@ func TestAccessLogJSON(t *testing.T) {
 	plan.Routes[0].Path = "/app"
 	p, addr := start(t, proxy.Config{AccessLog: log}, plan)
 	c := client(t)
-	for _, path := range []string{"/app", "/else"} {
+	for i, path := range []string{"/app", "/app", "/else"} {
 		res, _ := do(t, c, "GET", "http://"+addr+path, nil)
 		text := log.wait(t, 1)
 		log.mu.Lock()
@@ -76,8 +77,15 @@ func TestAccessLogJSON(t *testing.T) {
 		want := map[string]any{"client": "127.0.0.1", "method": "GET", "target": path, "host": addr, "proto": "HTTP/1.1", "request_id": res.Header.Get("X-Request-Id")}
 		if path == "/app" {
 			want["status"], want["bytes"], want["service"], want["endpoint"], want["addr"], want["tries"], want["error"] = 200.0, 1.0, "web", "a", a.Addr, 1.0, nil
+			want["end"] = "ok"
+			if i > 0 {
+				want["reused"], want["connect"] = true, nil
+			} else if took, ok := line["connect"].(float64); !ok || took <= 0 || took > line["first_byte"].(float64) || line["reused"] != nil {
+				t.Errorf("the first: connect is %v of %v, reused %v", line["connect"], line["first_byte"], line["reused"])
+			}
 		} else {
 			want["status"], want["service"], want["tries"], want["error"] = 404.0, nil, 0.0, "destination_not_found"
+			want["end"] = "no_route"
 		}
 		for k, v := range want {
 			if line[k] != v {
@@ -91,6 +99,38 @@ func TestAccessLogJSON(t *testing.T) {
 	get(t, c, "http://"+addr+"/app")
 	if text := log.String(); text != "" {
 		t.Errorf("off, and yet %q", text)
+	}
+}
+
+// How long a head took to come is not part of the request's time.
+func TestAccessLogOfASlowHead(t *testing.T) {
+	a := testserver.New(t, "a")
+	log := new(lines)
+	plan := sole(of(a)...)
+	plan.AccessLog = "json"
+	p, addr := start(t, proxy.Config{AccessLog: log}, plan)
+	c := testserver.Dial(t, addr)
+	for _, rest := range []string{"\r\n", "bad field\r\n\r\n"} {
+		c.Send("GET / HTTP/1.1\r\nHost: x\r\n")
+		time.Sleep(50 * time.Millisecond)
+		c.Send(rest)
+		c.Response(t, "GET").Body.Close()
+	}
+	text := log.wait(t, 2)
+	for i, want := range []string{"ok", "bad_head"} {
+		var line struct {
+			Head float64
+			End  string
+		}
+		if err := json.Unmarshal([]byte(strings.Split(text, "\n")[i]), &line); err != nil || line.Head < 0.05 || line.End != want {
+			t.Errorf("got %+v, %v, want %s and 0.05 s for the head, in\n%s", line, err, want, text)
+		}
+	}
+	got := series(t, p)
+	for name, want := range map[string]float64{"ok": 1, "bad_head": 1, "no_route": 0} {
+		if v, ok := got[`muster_request_ends_total{end="`+name+`"}`]; !ok || v != want {
+			t.Errorf("muster_request_ends_total of %s is %v (there: %v), want %v", name, v, ok, want)
+		}
 	}
 }
 

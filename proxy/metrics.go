@@ -31,6 +31,7 @@ var (
 	descUpstreamErrors   = desc("upstream_errors_total", "Attempts that got no answer, or one from 500 on.", "service", "endpoint")
 	descUpstreamInFlight = desc("upstream_in_flight", "Requests that are running on the endpoint.", "service", "endpoint")
 
+	descEnds    = desc("request_ends_total", "Requests that have ended, by how: ok where an endpoint's answer was passed on whole.", "end")
 	descRefused = desc("refused_total", "Answers that the proxy made without a service.", "code", "error")
 	descPanics  = desc("panics_total", "Requests that ended by a bug of the proxy.")
 	descConns   = desc("connections", "Connections of clients.", "listener")
@@ -44,7 +45,7 @@ func (p *Proxy) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descReady, descRequests, descErrors, descRetries, descInFlight, descDuration,
 		descEndpoints, descUpstreamState, descUpstreamRequests, descUpstreamErrors, descUpstreamInFlight,
-		descRefused, descPanics, descConns, descTurned, descAccept, descQueued, descDropped,
+		descEnds, descRefused, descPanics, descConns, descTurned, descAccept, descQueued, descDropped,
 	} {
 		ch <- d
 	}
@@ -82,6 +83,9 @@ func (p *Proxy) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConns, float64(l.front.Open()), l.addr)
 		counter(descTurned, l.front.TurnedAway(), l.addr)
 		counter(descAccept, l.fails, l.addr)
+	}
+	for kind := range balance.Kinds {
+		counter(descEnds, p.ends.Count(kind), kind.String())
 	}
 	for _, s := range v.services {
 		name := label(s.plan.Name)

@@ -49,7 +49,8 @@ type Proxy struct {
 	probes *prober
 
 	table atomic.Pointer[balance.Table] // every request reads it; Update replaces it
-	tally balance.Tally
+	tally balance.Tally                 // answers made here without a service
+	ends  balance.Tally                 // all requests
 
 	mu       sync.Mutex // guards what follows; no request takes it
 	plan     *Plan
@@ -89,9 +90,15 @@ func New(c Config) *Proxy {
 	}
 	p.sweeper = time.AfterFunc(math.MaxInt64, p.sweepLater)
 	p.access = newAccessLog(c.AccessLog, c.Log)
-	p.engine = portable.New(portable.Config{Table: &p.table, Tally: &p.tally, Record: p.access.take, Log: c.Log})
+	p.engine = portable.New(portable.Config{Table: &p.table, Tally: &p.tally, Record: p.record, Log: c.Log})
 	p.probes = newProber(c.Log, p.engine.Dial)
 	return p
+}
+
+// record takes a request that has ended.
+func (p *Proxy) record(r *balance.Record) {
+	p.ends.Add(r.Why)
+	p.access.take(r)
 }
 
 // Update makes plan the one in force: for requests at once, for listeners as

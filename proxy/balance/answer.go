@@ -99,6 +99,59 @@ var answers = [numKinds]Answer{
 	BadCoding:      {502, "http_response_transfer_coding", "The body of the endpoint's answer is malformed."},
 }
 
+var words = [numKinds]string{
+	OK:             "ok",
+	NotReady:       "not_ready",
+	NoRoute:        "no_route",
+	NoEndpoint:     "no_endpoint",
+	Busy:           "busy",
+	ManyConns:      "many_connections",
+	BadHead:        "bad_head",
+	BadRequest:     "bad_body",
+	BadVersion:     "bad_version",
+	BadTarget:      "bad_target",
+	MethodDenied:   "method_denied",
+	Loop:           "loop",
+	TargetLong:     "long_target",
+	HeadLong:       "long_head",
+	BodyLong:       "long_body",
+	BadExpect:      "bad_expectation",
+	NotDone:        "not_implemented",
+	HeadTimeout:    "head_timeout",
+	BodyTimeout:    "body_timeout",
+	ClientGone:     "client_gone",
+	Internal:       "internal_error",
+	NotProxied:     "not_proxied",
+	NoDescriptor:   "no_descriptor",
+	Refused:        "connection_refused",
+	Unroutable:     "no_route_to_endpoint",
+	NoName:         "unresolved_name",
+	ConnectTimeout: "connect_timeout",
+	TLSFailed:      "tls_failed",
+	TLSCertificate: "tls_certificate",
+	Terminated:     "connection_ended",
+	Silent:         "response_timeout",
+	BadResponse:    "bad_answer",
+	HeadTooLarge:   "long_answer_head",
+	UpgradeFailed:  "upgrade_failed",
+	Incomplete:     "answer_cut",
+	ReadTimeout:    "answer_timeout",
+	BadCoding:      "answer_bad_chunks",
+}
+
+// Kinds are all there are.
+func Kinds(yield func(Kind) bool) {
+	for k := range numKinds {
+		if !yield(k) {
+			return
+		}
+	}
+}
+
+// String is the word for how such a request ended, in the access log and the
+// metrics.
+func (k Kind) String() string { return words[k] }
+
 // OfEndpoint reports that it was the endpoint that failed, and neither the
 // client nor the proxy.
 func (k Kind) OfEndpoint() bool { return k >= Refused }

@@ -19,6 +19,9 @@ type Record struct {
 	Status    int   // 0: the client went away before an answer
 	Bytes     int64 // of the answer's body
 	Duration  time.Duration
+	Head      time.Duration // before Time, from the head's first byte on
+	Connect   time.Duration // of Duration, for a new connection to the endpoint that was tried last
+	Reused    bool          // the connection to that had carried a request before
 	Queued    time.Duration // of that, waiting for an upstream that may have another request
 	FirstByte time.Duration // until the answer's head; 0: none came
 

@@ -63,11 +63,14 @@ func (s *Stats) Retries() uint64 { return s.retries.Load() }
 // InFlight is the number of requests that are running.
 func (s *Stats) InFlight() int64 { return s.inFlight.Load() }
 
-// A Tally counts the answers made here without a service, by kind.
+// A Tally counts requests by kind.
 type Tally struct{ kinds [numKinds]atomic.Uint64 }
 
-// Add counts one answer.
+// Add counts one.
 func (t *Tally) Add(k Kind) { t.kinds[k].Add(1) }
+
+// Count is how many there were of a kind.
+func (t *Tally) Count(k Kind) uint64 { return t.kinds[k].Load() }
 
 // All calls yield with each kind that was counted.
 func (t *Tally) All(yield func(Kind, uint64) bool) {

@@ -97,12 +97,15 @@ func (x *exchange) connect(move balance.Move) balance.Kind {
 	if !move.Fresh {
 		x.up = x.pool.take()
 	}
+	x.record.Connect, x.record.Reused = 0, x.up != nil
 	if x.up == nil {
 		up, err := c.engine.dial(c.base, u, x.service.Connect)
 		if err != nil {
 			return connecting(err)
 		}
+		began := x.now
 		x.up, x.now = up, time.Now()
+		x.record.Connect = x.now.Sub(began)
 	}
 	c.attach(x.up)
 	return balance.OK

@@ -24,6 +24,7 @@ type conn struct {
 	rules *http1.Rules // of how
 	in    buffer       // read, and not used yet
 	now   time.Time
+	began time.Time // when the first byte of the head was there
 	asked int       // requests so far
 	x     *exchange // from the first byte of a request on
 
@@ -139,6 +140,7 @@ func (c *conn) next(first bool) bool {
 	c.running.enter()
 	c.asked++
 	c.x = newExchange(c)
+	c.began = c.now
 	limit := c.now.Add(c.how.Header)
 	for {
 		n, f := c.x.req.Parse(c.in.bytes(), c.how.limits)

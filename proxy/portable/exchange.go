@@ -117,7 +117,7 @@ func (x *exchange) begin() {
 		client = x.toldClient()
 	}
 	x.record = balance.Record{
-		Time: x.now, Client: client, Peer: x.conn.peer, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
+		Time: x.now, Head: x.now.Sub(x.conn.began), Client: client, Peer: x.conn.peer, Method: x.text(x.req.Method), Target: x.text(x.req.Target), Proto: x.text(x.req.Version),
 		Host: x.text(x.req.Authority), Referer: x.text(x.req.Referer), UserAgent: x.text(x.req.UserAgent), RequestID: view(x.id),
 	}
 }
