@@ -174,30 +174,59 @@ func (p *place) add(i int, events []*mvccpb.Event, out *batch) {
 	p.held[s.group] = into
 }
 
-// A batch is events, those of one key in their order.
+// A batch is events, those of one key in their order. What a later one of the key
+// makes of no matter is left out in time, so that a batch that has to wait is as
+// large as its keys are many, not its events.
 type batch struct {
 	events []event
 	newest int64 // revision
+	kept   int   // of events, when they were reduced
 }
+
+// reduceAt is how many events are let be.
+const reduceAt = 100
 
 func (b *batch) add(e event) {
 	b.events = append(b.events, e)
 	b.newest = max(b.newest, e.Modified)
+	b.mayReduce()
 }
 
-func (b *batch) merge(o *batch) { b.events = append(b.events, o.events...) }
+func (b *batch) merge(o *batch) {
+	b.events = append(b.events, o.events...)
+	b.mayReduce()
+}
+
+func (b *batch) mayReduce() {
+	if len(b.events) >= max(reduceAt, 2*b.kept) {
+		b.reduce()
+	}
+}
+
+// reduce sorts the events by key and leaves the newest of each, and before one
+// that deletes the put that it deleted.
+func (b *batch) reduce() {
+	slices.SortStableFunc(b.events, func(a, b event) int { return strings.Compare(a.Key, b.Key) })
+	newest := func(i int) bool { return i+1 == len(b.events) || b.events[i+1].Key != b.events[i].Key }
+	kept := b.events[:0]
+	for i, e := range b.events {
+		if newest(i) || !e.deleted && b.events[i+1].deleted && newest(i+1) {
+			kept = append(kept, e)
+		}
+	}
+	clear(b.events[len(kept):])
+	b.events, b.kept = kept, len(kept)
+}
 
 // change is the newest event of each key, and what was put before a delete.
 func (b *batch) change() (c backends.Change) {
-	slices.SortStableFunc(b.events, func(a, b event) int { return strings.Compare(a.Key, b.Key) })
+	b.reduce()
 	for i, e := range b.events {
 		switch {
 		case i+1 < len(b.events) && b.events[i+1].Key == e.Key:
+			c.Final = append(c.Final, e.KV)
 		case e.deleted:
 			c.Deleted = append(c.Deleted, e.Key)
-			if i > 0 && b.events[i-1].Key == e.Key && !b.events[i-1].deleted {
-				c.Final = append(c.Final, b.events[i-1].KV)
-			}
 		default:
 			c.Put = append(c.Put, e.KV)
 		}

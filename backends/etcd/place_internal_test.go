@@ -35,3 +35,29 @@ func TestBatchIsTheNewestOfEachKey(t *testing.T) {
 		t.Errorf("newest revision %d, want 11", b.newest)
 	}
 }
+
+// Events that have to wait, as those of several ranges do, cost what their keys
+// cost, however many they are.
+func TestBatchIsAsLargeAsItsKeys(t *testing.T) {
+	const keys, rounds = 100, 1000
+	var all, merged batch
+	for round := range int64(rounds) {
+		var one batch
+		for i := range int64(keys) {
+			e := event{KV: backends.KV{Key: string(rune('a' + i)), Modified: round*keys + i}, deleted: round%2 == 1}
+			all.add(e)
+			one.add(e)
+		}
+		if merged.merge(&one); len(merged.events) > 4*keys+reduceAt {
+			t.Fatalf("%d merged events of %d keys", len(merged.events), keys)
+		}
+		if len(all.events) > 4*keys+reduceAt {
+			t.Fatalf("%d events of %d keys", len(all.events), keys)
+		}
+	}
+	for _, b := range []*batch{&all, &merged} {
+		if c := b.change(); len(c.Put) != 0 || len(c.Deleted) != keys || len(c.Final) != keys {
+			t.Errorf("%d puts, %d deletes and %d puts before deletes, want 0, %d and %d", len(c.Put), len(c.Deleted), len(c.Final), keys, keys)
+		}
+	}
+}
