@@ -88,7 +88,7 @@ func (c *client) send(conn *net.TCPConn, br *bufio.Reader, batch []request) bool
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		for part := range chunksOf(out, step) {
+		for part := range slices.Chunk(out, step) {
 			if _, err := conn.Write(part); err != nil {
 				return
 			}
@@ -116,17 +116,6 @@ func (c *client) send(conn *net.TCPConn, br *bufio.Reader, batch []request) bool
 		}
 	}
 	return true
-}
-
-func chunksOf(p []byte, n int) func(func([]byte) bool) {
-	return func(yield func([]byte) bool) {
-		for len(p) > 0 {
-			part := p[:min(n, len(p))]
-			if p = p[len(part):]; !yield(part) {
-				return
-			}
-		}
-	}
 }
 
 // receive takes the answer to r. proceed sends the body that waits.

@@ -46,8 +46,14 @@ func start(t *testing.T, origin string, descriptors int, limits string) (p *proc
 		args = append([]string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, descriptors), "sh"}, args...)
 	}
 	p = proctest.Start(t, "muster", nil, args[0], args[1:]...)
-	proctest.Eventually(t, "muster is ready", func() bool { return status("http://"+admin+"/readyz") == http.StatusOK })
+	ready(t, admin)
 	return p, addr, admin
+}
+
+// ready waits until muster is.
+func ready(t *testing.T, admin string) {
+	t.Helper()
+	proctest.Eventually(t, "muster is ready", func() bool { return status("http://"+admin+"/readyz") == http.StatusOK })
 }
 
 // status is that of the answer to a request on a connection of its own, 0 if

@@ -2,6 +2,7 @@ package soak_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -139,14 +140,7 @@ func TestSoak(t *testing.T) {
 	write(origins[0].addr, origins[1].addr)
 	p := proctest.Start(t, "muster", nil, "/bin/sh", "-c", `exec "$@" >"$0"`, s.log.open(t), proctest.Build(t, "muster/cmd/muster"),
 		"proxy", "-store", "none", "-config", path, "-default", "web", "-admin", admin, "-log", "error", "-state", t.TempDir())
-	proctest.Eventually(t, "muster is ready", func() bool {
-		res, err := http.Get("http://" + admin + "/readyz")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	})
+	ready(t, admin)
 	before := scrape(t, admin)
 
 	end := time.Now().Add(*duration)
@@ -187,13 +181,7 @@ func TestSoak(t *testing.T) {
 		return after.inFlight == 0 && after.fds <= before.fds+1 && after.goroutines <= before.goroutines+2
 	})
 
-	for _, kind := range slices.Sorted(func(yield func(string) bool) {
-		for kind := range s.answers {
-			if !yield(kind) {
-				return
-			}
-		}
-	}) {
+	for _, kind := range slices.Sorted(maps.Keys(s.answers)) {
 		t.Logf("%8d %s", s.answers[kind], kind)
 	}
 	t.Logf("the origins saw %d requests", s.requests.Load())
